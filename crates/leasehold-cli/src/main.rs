@@ -1,0 +1,2 @@
+//! The program: puts any command under a distributed lock.
+fn main() {}

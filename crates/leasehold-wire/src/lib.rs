@@ -1,0 +1,1 @@
+//! What Leasehold says to Redis.

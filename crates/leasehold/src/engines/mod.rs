@@ -1,0 +1,1 @@
+//! The engines: one folder or file each; no engine knows another.
