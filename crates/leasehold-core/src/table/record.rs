@@ -1,6 +1,6 @@
 //! The record of one resource: its holders, its queue, and what each verb does to them.
 
-use super::{Refusal, Seat, Standing, Told, Tokens, Upkeep, View, Wish};
+use super::{Refusal, Seat, Standing, Tokens, Told, Upkeep, View, Wish};
 use crate::claim::{ClaimId, ReqNo};
 use crate::time::Instant;
 use crate::token::Token;

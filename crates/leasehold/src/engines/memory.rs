@@ -141,9 +141,8 @@ impl Engine for Memory {
     fn claim(&self, call: ClaimCall) -> Answer<ClaimReply> {
         let wish = Wish { claim: call.claim, want: call.want, terms: call.terms, ask: call.ask };
         self.verb(move |state, now| {
-            let refused = |refusal: leasehold_core::table::Refusal| {
-                Error::config(refusal.to_string()).on(NAME).about(&call.resource)
-            };
+            let refused =
+                |refusal: leasehold_core::table::Refusal| Error::config(refusal.to_string()).on(NAME).about(&call.resource);
             let told = state.table.claim(now, &call.resource, &wish).map_err(refused)?;
             Ok(state.tell(now, told))
         })
