@@ -210,7 +210,7 @@ impl About {
 /// What an engine gets to live with: clock and threads, the client's half of every claim id, and how others see the client.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Seat {
+pub struct Context {
     /// Clock, timers, threads, chance.
     pub world: World,
     /// The client's half of every claim id.
@@ -273,4 +273,3 @@ pub enum PartyState {
     /// An operator took the hold away; it ends with its release or its old lease.
     Revoked,
 }
-

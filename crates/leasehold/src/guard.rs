@@ -230,9 +230,11 @@ impl Guard {
         };
         hold.driver().step(&hold.claimant, Input::Detach);
         let ended = |inner: &mut Inner| detached(inner);
-        let deadline = hold.claimant.until(ended).await.map_err(|why| {
-            Error::lost(format!("the lease was lost: {why}")).about(&hold.claimant.resource)
-        })?;
+        let deadline = hold
+            .claimant
+            .until(ended)
+            .await
+            .map_err(|why| Error::lost(format!("the lease was lost: {why}")).about(&hold.claimant.resource))?;
         let claimant = &hold.claimant;
         Ok(Detached { resource: claimant.resource.clone(), claim: claimant.claim, token: hold.token, deadline })
     }

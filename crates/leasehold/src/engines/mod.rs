@@ -1,18 +1,25 @@
 //! The engines: one folder or file each; no engine knows another. Here a URL finds its engine.
 
-use crate::engine::{Engine, Seat};
+pub mod memory;
+
+use crate::engine::{Context, Engine};
 use crate::error::Error;
 use std::sync::Arc;
+
+/// The engines in this build, by the name that their capabilities give. Each engine adds its line; the conformance tests fail
+/// if one of these is not put to every suite.
+pub const COMPILED: &[&str] = &["memory"];
 
 /// Opens the engine that `url` names.
 ///
 /// # Errors
 /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a scheme that no engine knows,
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for one that this build lacks, and those of the engine.
-pub(crate) async fn open(url: &str, seat: Seat) -> Result<Arc<dyn Engine>, Error> {
-    let scheme = url.split_once(':').map(|(scheme, _)| scheme);
+pub(crate) async fn open(url: &str, context: Context) -> Result<Arc<dyn Engine>, Error> {
+    let Some((scheme, rest)) = url.split_once(':') else { return Err(unknown(None)) };
     match scheme {
-        _ => Err(unknown(scheme)),
+        "memory" => Ok(memory::open(rest, &context)),
+        _ => Err(unknown(Some(scheme))),
     }
 }
 
