@@ -102,7 +102,7 @@ impl Runner<'_> {
         println!("\n=== {} ===", group.name);
         let started = Instant::now();
         let (mut tally, mut left) = match &group.how {
-            How::Cargo(filters) => self.run_cargo(filters, report)?,
+            How::Cargo(filters) => self.run_cargo(group, filters, report)?,
             How::Completions => self.run_completions(report)?,
             How::Docs => (self.run_docs(report)?, Vec::new()),
         };
@@ -115,13 +115,16 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn run_cargo(&self, filters: &[String], report: &mut Report) -> io::Result<(Tally, Vec<Process>)> {
+    fn run_cargo(&self, group: &Group, filters: &[String], report: &mut Report) -> io::Result<(Tally, Vec<Process>)> {
         let mut command = Command::new(cargo());
         command.args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(filters).current_dir(self.root);
         command.env("TMPDIR", self.place).env("LEASEHOLD_REQUIRE_SERVERS", "1");
         command.env("LEASEHOLD_FAULT_RUNS", self.faults.to_string()).env_remove("LEASEHOLD_URL");
         let (outcome, left) = processes::run(&mut command, GROUP_MAX, self.place, true)?;
         let mut tally = Tally::of_cargo(&outcome.lines);
+        for failed in report::failures(&outcome.lines) {
+            report.remarks.push(format!("{}: {failed} failed", group.name));
+        }
         if outcome.status.is_none() {
             report.remarks.push(format!("`cargo test {}` did not end within {GROUP_MAX:?}", filters.join(" ")));
         }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+/// How long all groups together may take before the report complains.
+const BUDGET: Duration = Duration::from_secs(540);
+
 /// How many tests passed, failed and were left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -33,6 +36,12 @@ impl Tally {
         }
         sum
     }
+}
+
+/// The names of the tests that failed, by the output of `cargo test`.
+pub fn failures(lines: &[String]) -> Vec<&str> {
+    let failed = |line: &String| line.starts_with("test ") && line.ends_with(" ... FAILED");
+    lines.iter().filter(|line| failed(line)).map(|line| &line["test ".len()..line.len() - " ... FAILED".len()]).collect()
 }
 
 /// The number that stands before `word`.
@@ -79,7 +88,8 @@ impl fmt::Display for Report {
         }
         let sum = self.sum();
         let took: Duration = self.rows.iter().map(|row| row.took).sum();
-        writeln!(f, "{:.0} s beside building", took.as_secs_f64())?;
+        let over = if took > BUDGET { ", more than the budget of 540 s" } else { "" };
+        writeln!(f, "{:.0} s beside building{over}", took.as_secs_f64())?;
         write!(f, "{} passed, {} failed", sum.passed, sum.failed)
     }
 }
@@ -97,8 +107,10 @@ mod tests {
             "test result: FAILED. 12 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
         ];
 
-        let tally = Tally::of_cargo(&lines.map(String::from));
+        let lines = lines.map(String::from);
+        let tally = Tally::of_cargo(&lines);
         assert_eq!(tally, Tally { passed: 15, failed: 2, ignored: 1 });
+        assert_eq!(failures(&lines), ["a"]);
     }
 
     #[test]
