@@ -8,24 +8,20 @@ const LIBRARY: &str = "crates/leasehold/src/";
 const CORE: &str = "crates/leasehold-core/src/";
 const WIRE: &str = "crates/leasehold-wire/src/";
 
-/// The rooms of the library that a room must not name, and why.
-const FORBIDDEN: [(&str, &[&str], &str); 8] = [
-    (
-        "engines/",
-        &["engines/", "driver", "kinds", "client", "guard", "conformance"],
-        "an engine knows the contract and its own store",
-    ),
-    ("driver", &["engines", "kinds", "client", "conformance"], "the driver moves any engine and knows no kind"),
-    ("kinds", &["engines", "client", "conformance"], "kinds and engines add up, they never multiply"),
-    ("guard", &["engines", "client", "conformance"], "a guard knows a grant, not where it came from"),
-    ("engine", &["engines", "driver", "kinds", "client", "guard", "conformance"], "the contract depends on nothing that uses it"),
-    ("error", &["engines", "driver", "kinds", "client", "guard", "conformance"], "errors depend on nothing that raises them"),
-    (
-        "world",
-        &["engines", "engine", "driver", "kinds", "client", "guard", "conformance"],
-        "the world is given to everyone and knows nobody",
-    ),
-    ("conformance", &["engines", "driver"], "the suites see any engine only through the contract"),
+/// The rooms that use the contract: nothing below them names them.
+const ABOVE: [&str; 9] = ["driver", "kinds", "client", "guard", "session", "claimed", "observer", "blocking", "conformance"];
+
+/// The rooms that a room must not name, beside those of [`ABOVE`] where the second field says so, and why.
+const FORBIDDEN: [(&str, bool, &[&str], &str); 9] = [
+    ("engines/", true, &["engines/"], "an engine knows the contract and its own store"),
+    ("engine", true, &["engines"], "the contract depends on nothing that uses it"),
+    ("error", true, &["engines"], "errors depend on nothing that raises them"),
+    ("world", true, &["engines", "engine"], "the world is given to everyone and knows nobody"),
+    ("driver", false, &["engines", "kinds", "client", "conformance"], "the driver moves any engine and knows no kind"),
+    ("kinds", false, &["engines", "client", "conformance"], "kinds and engines add up, they never multiply"),
+    ("guard", false, &["engines", "kinds", "client", "conformance"], "a guard knows a hold, not where it came from"),
+    ("session", false, &["engines", "kinds", "client", "conformance"], "a session knows any engine and any kind"),
+    ("conformance", false, &["engines", "driver"], "the suites see any engine only through the contract"),
 ];
 
 /// What only `world` may name.
@@ -153,8 +149,9 @@ fn forbidden(room: &str, target: &str) -> Option<&'static str> {
         Some(folder) => whole.starts_with(folder) && whole[folder.len()..].starts_with('/'),
         None => whole == part || whole.starts_with(&format!("{part}/")),
     };
-    let rule = FORBIDDEN.iter().find(|(from, _, _)| lies_in(room, from))?;
-    rule.1.iter().any(|to| lies_in(target, to)).then_some(rule.2)
+    let (_, nothing_above, others, why) = FORBIDDEN.iter().find(|(from, ..)| lies_in(room, from))?;
+    let above = ABOVE.iter().filter(|_| *nothing_above);
+    others.iter().chain(above).any(|to| lies_in(target, to)).then_some(*why)
 }
 
 fn check_world(source: &Source, module: &str) -> Vec<Violation> {

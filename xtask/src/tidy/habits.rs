@@ -136,6 +136,9 @@ pub fn check_text(file: &TextFile) -> Vec<Violation> {
         for (text, what) in MACHINE_TEXTS.iter().filter(|(text, _)| line.contains(text)) {
             found.push(Violation::new(&file.path, at + 1, format!("`{text}`: {what}"), "take it out"));
         }
+        if line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ") {
+            found.push(Violation::new(&file.path, at + 1, "the mark of an unfinished merge", "finish the merge"));
+        }
         let is_script = [".lua", ".sql", ".toml", ".sh", ".ci/run"].iter().any(|ending| file.ends_with(ending));
         for word in UNFINISHED_WORDS.iter().filter(|word| is_script && has_word(line, word)) {
             found.push(Violation::new(&file.path, at + 1, format!("`{word}`"), "do it, or ask the question in DESIGN.md"));
@@ -206,6 +209,12 @@ mod tests {
             assert_eq!(check_text(&TextFile::new("docs/x.md", format!("see {text}\n"))).len(), 1, "{text}");
             assert!(check_text(&TextFile::new("Cargo.lock", text)).is_empty());
         }
+    }
+
+    #[test]
+    fn an_unfinished_merge_is_caught() {
+        assert_eq!(check_text(&TextFile::new("a.md", "<<<<<<< HEAD\na\n=======\nb\n>>>>>>> other\n")).len(), 2);
+        assert!(check_text(&TextFile::new("a.md", "Title\n=======\n")).is_empty());
     }
 
     #[test]
