@@ -208,11 +208,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documents_lead_somewhere_and_name_tests_that_exist() {
+    fn the_documents_lead_somewhere() {
         let root = tree::root();
         let checks = check_texts(&root, &tree::text_files(&root).unwrap());
 
-        let wrong: Vec<&Check> = checks.iter().filter(|check| check.wrong.is_some()).collect();
+        let is_wrong = |check: &&Check| check.what.starts_with("links of ") && check.wrong.is_some();
+        let wrong: Vec<&Check> = checks.iter().filter(is_wrong).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
