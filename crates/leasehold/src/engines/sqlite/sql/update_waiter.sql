@@ -1,0 +1,4 @@
+-- Purpose: refreshes a place.
+-- Arguments: ?1 resource, ?2 arrival, ?3 number of the ask, ?4 end and ?5 span of the place (ns). Returns: nothing.
+-- Complexity: O(log rows).
+UPDATE waiter SET ask = ?3, ends_ns = ?4, span_ns = ?5, version = version + 1 WHERE resource = ?1 AND arrival = ?2
