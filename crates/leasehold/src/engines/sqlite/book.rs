@@ -63,36 +63,86 @@ impl<'c> Book<'c> {
 
     pub(super) fn claim(&mut self, call: &ClaimCall) -> Verdict<ClaimReply> {
         let resource = call.resource.as_str();
-        let mut holders = self.settle(resource)?;
-        let own = holders.iter_mut().find(|row| row.claim == call.claim && self.knows(row));
-        if let Some(row) = own {
-            let reply = self.claim_again(row, call)?;
-            self.promote(resource, &mut holders, None)?;
-            return Ok(Ok(reply));
+        let found = self.rows.holders(resource)?;
+        let place = self.rows.waiter_of(resource, call.claim)?;
+        if let Some(refusal) = self.refusal(&found, place.as_ref(), call)? {
+            return Ok(Err(refusal));
         }
-        let place = self.own_place(resource, call.claim)?;
+        let mut holders = self.settle(found)?;
+        if holders.iter().any(|row| row.claim == call.claim && is_marked(row)) {
+            self.promote(resource, &mut holders, None)?;
+            return Ok(Ok(ClaimReply::Stale));
+        }
+        if let Some(row) = holders.iter_mut().find(|row| row.claim == call.claim && row.is_live(self.here)) {
+            let grant = self.grant_again(row, call)?;
+            // An owner that also waited would be granted twice.
+            place.iter().try_for_each(|place| self.rows.delete_waiter(place))?;
+            self.promote(resource, &mut holders, None)?;
+            return Ok(Ok(ClaimReply::Granted(grant)));
+        }
+        self.claim_in_turn(holders, place, call)
+    }
+
+    /// Grants in arrival order, the caller at its place or behind everybody, and answers the caller.
+    fn claim_in_turn(&mut self, mut holders: Vec<Holder>, place: Option<Waiter>, call: &ClaimCall) -> Verdict<ClaimReply> {
+        let resource = call.resource.as_str();
+        let place = self.living(place)?;
         let fits = match self.promote(resource, &mut holders, Some(call))? {
             Promoted::Own(grant) => return Ok(Ok(ClaimReply::Granted(grant))),
             Promoted::All { taken } => call.want.capacity().saturating_sub(taken) >= call.want.permits(),
             Promoted::Blocked => false,
         };
-        let in_use = match holders.first() {
-            Some(holder) => Some(holder.capacity),
-            None => self.rows.next_waiter(resource, 0)?.map(|waiter| waiter.capacity),
+        // A caller with a place never comes here: the promotion reached it, or was blocked before it.
+        if fits {
+            return Ok(Ok(ClaimReply::Granted(self.grant_in_full(call)?)));
+        }
+        if call.ask.wait {
+            self.wait(place, call)?;
+            return Ok(Ok(ClaimReply::Queued(self.contention(&holders))));
+        }
+        if let Some(place) = place {
+            self.rows.delete_waiter(&place)?;
+            // A claim that left may have kept smaller ones behind it waiting.
+            self.promote(resource, &mut holders, None)?;
+        }
+        Ok(Ok(ClaimReply::Busy(self.contention(&holders))))
+    }
+
+    /// Why this claim cannot be met as it is. Looks past what has ended, since a refusal changes nothing.
+    fn refusal(&self, holders: &[Holder], place: Option<&Waiter>, call: &ClaimCall) -> Result<Option<Error>> {
+        let holders = || holders.iter().filter(|row| !row.record_left(self.here).has_ended());
+        let in_use = match holders().next() {
+            Some(row) => Some(row.capacity),
+            None => self.first_in_line(call.resource.as_str())?.map(|row| row.capacity),
         };
         if let Some(capacity) = in_use.filter(|&capacity| capacity != call.want.capacity()) {
-            return Ok(Err(other_capacity(capacity).about(&call.resource)));
+            let permits = if capacity == 1 { "permit" } else { "permits" };
+            let message = format!("the resource is in use with {capacity} {permits} in all, not {}", call.want.capacity());
+            return Ok(Some(Error::config(message).about(&call.resource)));
         }
-        if place.is_none() && fits {
-            let grant = self.grant_in_full(call)?;
-            return Ok(Ok(ClaimReply::Granted(grant)));
+        let place = place.filter(|row| !row.left(self.here).has_ended());
+        let own = holders().filter(|row| row.claim == call.claim).map(|row| row.permits);
+        let other = own.chain(place.map(|row| row.permits)).find(|&permits| permits != call.want.permits());
+        Ok(other.map(|before| {
+            let message = format!("the claim asked for {before} permits before, and for {} now", call.want.permits());
+            Error::config(message).about(&call.resource)
+        }))
+    }
+
+    fn first_in_line(&self, resource: &str) -> Result<Option<Waiter>> {
+        let mut after = 0;
+        while let Some(waiter) = self.rows.next_waiter(resource, after)? {
+            if !waiter.left(self.here).has_ended() {
+                return Ok(Some(waiter));
+            }
+            after = waiter.arrival;
         }
-        self.wait(place, call, self.contention(&holders))
+        Ok(None)
     }
 
     pub(super) fn renew(&mut self, call: &RenewCall) -> Verdict<RenewReply> {
         let resource = call.resource.as_str();
-        let mut holders = self.settle(resource)?;
+        let mut holders = self.settle(self.rows.holders(resource)?)?;
         let own = holders.iter_mut().find(|row| row.claim == call.claim && row.is_live(self.here));
         let reply = match own {
             Some(row) => {
@@ -113,7 +163,7 @@ impl<'c> Book<'c> {
 
     pub(super) fn release(&mut self, call: &ReleaseCall) -> Verdict<ReleaseReply> {
         let resource = call.resource.as_str();
-        let mut holders = self.settle(resource)?;
+        let mut holders = self.settle(self.rows.holders(resource)?)?;
         let mut found = false;
         let mut kept = Vec::with_capacity(holders.len());
         for mut row in holders.drain(..) {
@@ -139,57 +189,42 @@ impl<'c> Book<'c> {
     }
 
     /// Ends the holds that time has ended and returns the others, oldest grant first.
-    fn settle(&mut self, resource: &str) -> Result<Vec<Holder>> {
-        let mut holders = self.rows.holders(resource)?;
-        let mut ended = Vec::new();
-        holders.retain(|row| {
-            let stays = !row.record_left(self.here).has_ended();
-            if !stays {
-                ended.push(row.clone());
-            }
-            stays
-        });
-        for row in &ended {
-            self.rows.delete_holder(row)?;
-        }
-        for row in &holders {
-            if matches!(row.record_left(self.here), Left::Unseen(_)) {
-                self.rows.watch_holder(row, self.here)?;
+    fn settle(&mut self, found: Vec<Holder>) -> Result<Vec<Holder>> {
+        let mut holders = Vec::with_capacity(found.len() + 1);
+        for row in found {
+            match row.record_left(self.here) {
+                left if left.has_ended() => self.rows.delete_holder(&row)?,
+                Left::Unseen(_) => {
+                    self.rows.watch_holder(&row, self.here)?;
+                    holders.push(row);
+                }
+                _ => holders.push(row),
             }
         }
         Ok(holders)
     }
 
-    /// True if the row decides about a claim of its own id: it is live, or marked as over.
-    fn knows(&self, row: &Holder) -> bool {
-        row.is_live(self.here) || matches!(row.state, State::Ghost | State::Revoked)
-    }
-
-    fn claim_again(&mut self, row: &mut Holder, call: &ClaimCall) -> Result<ClaimReply> {
-        if !row.is_live(self.here) {
-            return Ok(ClaimReply::Stale);
-        }
-        let token = self.rows.next_token(self.wall_micros)?;
+    fn grant_again(&mut self, row: &mut Holder, call: &ClaimCall) -> Result<Grant> {
         self.lengthen(row, call.terms);
-        self.rows.regrant_holder(row, token)?;
-        row.token = token;
-        if let Some(place) = self.rows.waiter_of(&row.resource, call.claim)? {
-            self.rows.delete_waiter(&place)?;
-        }
-        Ok(ClaimReply::Granted(Grant { claim: call.claim, token, bound: Bound::FromSend(call.terms.ttl) }))
+        row.token = self.rows.next_token(self.wall_micros)?;
+        self.rows.update_holder(row)?;
+        Ok(Grant { claim: call.claim, token: row.token, bound: Bound::FromSend(call.terms.ttl) })
     }
 
     /// A lease of the full ttl from now, or the longer one that is in force.
     fn lengthen(&self, row: &mut Holder, terms: Terms) {
         row.ends = row.ends.max(self.here.now.saturating_add(nanos(terms.ttl)));
         row.span = row.ends - self.here.now;
-        row.delay = nanos(terms.lock_delay);
+        row.delay = row.delay.max(nanos(terms.lock_delay));
     }
 
-    /// The caller's place, if it has not ended; one that has is dropped, and the caller queues anew.
-    fn own_place(&mut self, resource: &str, claim: ClaimId) -> Result<Option<Waiter>> {
-        match self.rows.waiter_of(resource, claim)? {
-            Some(place) if place.left(self.here).has_ended() => self.rows.delete_waiter(&place).map(|()| None),
+    /// The caller's place, if it has not ended; one that has is dropped, and the caller queues anew. So does one that was
+    /// written on another clock.
+    fn living(&mut self, place: Option<Waiter>) -> Result<Option<Waiter>> {
+        match place {
+            Some(place) if !matches!(place.left(self.here), Left::Ours(left) if left > 0) => {
+                self.rows.delete_waiter(&place).map(|()| None)
+            }
             place => Ok(place),
         }
     }
@@ -242,6 +277,7 @@ impl<'c> Book<'c> {
         let bound = Bound::FromAsk(waiter.ask);
         let row = Holder {
             resource: waiter.resource,
+            rank: token,
             token,
             claim: waiter.claim,
             permits: waiter.permits,
@@ -264,6 +300,7 @@ impl<'c> Book<'c> {
         let span = nanos(call.terms.ttl);
         self.rows.insert_holder(&Holder {
             resource: call.resource.as_str().into(),
+            rank: token,
             token,
             claim: call.claim,
             permits: call.want.permits(),
@@ -279,20 +316,17 @@ impl<'c> Book<'c> {
         Ok(Grant { claim: call.claim, token, bound: Bound::FromSend(call.terms.ttl) })
     }
 
-    fn wait(&mut self, place: Option<Waiter>, call: &ClaimCall, contention: Contention) -> Verdict<ClaimReply> {
-        let span = nanos(call.terms.place_life);
+    /// Enters the caller at the end of the queue, or refreshes its place where it stands; never shortens it.
+    fn wait(&mut self, place: Option<Waiter>, call: &ClaimCall) -> Result<()> {
+        let (resource, span) = (call.resource.as_str(), nanos(call.terms.place_life));
         let ends = self.here.now.saturating_add(span);
-        if let Some(mut place) = place {
-            place.ask = call.ask.no;
-            place.ends = place.ends.max(ends);
-            place.span = place.ends - self.here.now;
-            self.rows.update_waiter(&place)?;
-            return Ok(Ok(ClaimReply::Queued(contention)));
+        let (margin, delay) = (nanos(call.terms.place_margin), nanos(call.terms.lock_delay));
+        if let Some(place) = place {
+            // An older ask that arrives late must not replace a newer number, which its sender may have forgotten.
+            let (ask, ends) = (place.ask.max(call.ask.no), place.ends.max(ends));
+            let span = ends - self.here.now;
+            return self.rows.update_waiter(&Waiter { ask, ends, span, margin, delay, ..place });
         }
-        if !call.ask.wait {
-            return Ok(Ok(ClaimReply::Busy(contention)));
-        }
-        let resource = call.resource.as_str();
         self.rows.insert_waiter(&Waiter {
             resource: resource.into(),
             arrival: self.rows.last_arrival(resource)?.unwrap_or(0) + 1,
@@ -303,12 +337,11 @@ impl<'c> Book<'c> {
             since: self.here.now,
             ends,
             span,
-            margin: nanos(call.terms.place_margin),
-            delay: nanos(call.terms.lock_delay),
+            margin,
+            delay,
             mark: Mark::ours(self.here),
             about: self.about.into(),
-        })?;
-        Ok(Ok(ClaimReply::Queued(contention)))
+        })
     }
 
     /// Carries a release out on a hold of the claim; true if its record stays.
@@ -341,9 +374,9 @@ fn permits_of(holders: &[Holder]) -> u32 {
     holders.iter().fold(0, |sum, row| sum.saturating_add(row.permits))
 }
 
-fn other_capacity(capacity: u32) -> Error {
-    let permits = if capacity == 1 { "permit" } else { "permits" };
-    Error::config(format!("the resource is in use with {capacity} {permits}"))
+/// True if no renewal or claim may revive it.
+fn is_marked(row: &Holder) -> bool {
+    matches!(row.state, State::Ghost | State::Revoked)
 }
 
 /// A span in nanoseconds.

@@ -89,6 +89,8 @@ impl State {
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
     pub(super) resource: String,
+    /// The token of the first grant, in whose order holders stand.
+    pub(super) rank: Token,
     pub(super) token: Token,
     pub(super) claim: ClaimId,
     pub(super) permits: u32,
@@ -121,20 +123,21 @@ impl Holder {
     }
 
     fn read(row: &Row<'_>) -> Result<Holder> {
-        let state = row.get(5)?;
+        let state = row.get(6)?;
         Ok(Holder {
             resource: row.get(0)?,
-            token: token(row, 1)?,
-            claim: parsed(row, 2)?,
-            permits: row.get(3)?,
-            capacity: row.get(4)?,
-            state: State::from_sql(state).ok_or_else(|| damaged(5, Type::Integer))?,
-            since: row.get(6)?,
-            ends: row.get(7)?,
-            span: row.get(8)?,
-            delay: row.get(9)?,
-            mark: mark(row, 10)?,
-            about: row.get(15)?,
+            rank: token(row, 1)?,
+            token: token(row, 2)?,
+            claim: parsed(row, 3)?,
+            permits: row.get(4)?,
+            capacity: row.get(5)?,
+            state: State::from_sql(state).ok_or_else(|| damaged(6, Type::Integer))?,
+            since: row.get(7)?,
+            ends: row.get(8)?,
+            span: row.get(9)?,
+            delay: row.get(10)?,
+            mark: mark(row, 11)?,
+            about: row.get(16)?,
         })
     }
 }
@@ -221,6 +224,7 @@ impl Rows<'_> {
         self.prepare(include_str!("sql/next_token.sql"))?.query_row([floor], |row| token(row, 0))
     }
 
+    /// Enters a holder whose rank is its token.
     pub(super) fn insert_holder(self, row: &Holder) -> Result<()> {
         self.run(
             include_str!("sql/insert_holder.sql"),
@@ -240,20 +244,15 @@ impl Rows<'_> {
         )
     }
 
-    /// Writes the lease of a holder and gives it a new token.
-    pub(super) fn regrant_holder(self, row: &Holder, token: Token) -> Result<()> {
-        let lease = params![row.resource, row.token.as_i64(), token.as_i64(), row.ends, row.span, row.delay];
-        self.run(include_str!("sql/regrant_holder.sql"), lease)
-    }
-
     pub(super) fn update_holder(self, row: &Holder) -> Result<()> {
         let state = row.state as i64;
-        let values = params![row.resource, row.token.as_i64(), row.permits, state, row.ends, row.span, row.delay];
+        let (rank, token) = (row.rank.as_i64(), row.token.as_i64());
+        let values = params![row.resource, rank, token, row.permits, state, row.ends, row.span, row.delay];
         self.run(include_str!("sql/update_holder.sql"), values)
     }
 
     pub(super) fn delete_holder(self, row: &Holder) -> Result<()> {
-        self.run(include_str!("sql/delete_holder.sql"), params![row.resource, row.token.as_i64()])
+        self.run(include_str!("sql/delete_holder.sql"), params![row.resource, row.rank.as_i64()])
     }
 
     pub(super) fn insert_waiter(self, row: &Waiter) -> Result<()> {
@@ -278,7 +277,7 @@ impl Rows<'_> {
     }
 
     pub(super) fn update_waiter(self, row: &Waiter) -> Result<()> {
-        let place = params![row.resource, row.arrival, row.ask.0, row.ends, row.span];
+        let place = params![row.resource, row.arrival, row.ask.0, row.ends, row.span, row.margin, row.delay];
         self.run(include_str!("sql/update_waiter.sql"), place)
     }
 
@@ -287,7 +286,7 @@ impl Rows<'_> {
     }
 
     pub(super) fn watch_holder(self, row: &Holder, here: Here<'_>) -> Result<()> {
-        let seen = params![row.resource, row.token.as_i64(), here.boot, here.now, row.mark.version];
+        let seen = params![row.resource, row.rank.as_i64(), here.boot, here.now, row.mark.version];
         self.run(include_str!("sql/watch_holder.sql"), seen)
     }
 

@@ -36,7 +36,7 @@ impl Sweep {
 
     fn holders(&mut self, rows: Rows<'_>, here: Here<'_>) -> Result<()> {
         let found = rows.holders_after((&self.holder.0, self.holder.1), ROWS)?;
-        self.holder = found.last().map(|row| (row.resource.clone(), row.token.as_i64())).unwrap_or_default();
+        self.holder = found.last().map(|row| (row.resource.clone(), row.rank.as_i64())).unwrap_or_default();
         for row in &found {
             match row.record_left(here) {
                 left if left.has_ended() => rows.delete_holder(row)?,

@@ -30,7 +30,7 @@ pub(super) fn list(rows: Rows<'_>, here: Here<'_>) -> Result<Vec<Inspection>> {
     loop {
         let chunk = rows.holders_after((&after.0, after.1), CHUNK)?;
         let Some(last) = chunk.last() else { break };
-        after = (last.resource.clone(), last.token.as_i64());
+        after = (last.resource.clone(), last.rank.as_i64());
         for (row, party) in chunk.iter().filter_map(|row| holder(row, here).map(|party| (row, party))) {
             if let Some(entry) = entry(&mut seen, &row.resource) {
                 entry.holders.push(party);
@@ -61,19 +61,17 @@ fn entry<'m>(seen: &'m mut BTreeMap<String, Inspection>, resource: &str) -> Opti
 }
 
 fn holder(row: &Holder, here: Here<'_>) -> Option<Party> {
-    let record_left = row.record_left(here);
-    if record_left.has_ended() {
+    let left = row.record_left(here);
+    if left.has_ended() {
         return None;
     }
-    let lease_left = row.lease_left(here);
     let state = match row.state {
         State::Ghost => PartyState::Ghost,
         State::Revoked => PartyState::Revoked,
-        _ if lease_left.has_ended() => PartyState::Ghost,
+        _ if row.lease_left(here).has_ended() => PartyState::Ghost,
         State::Live => PartyState::Live,
         State::Detached => PartyState::Detached,
     };
-    let left = if lease_left.has_ended() { record_left } else { lease_left };
     Some(Party {
         claim: Some(row.claim),
         token: Some(row.token),

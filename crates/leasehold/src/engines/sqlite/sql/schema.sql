@@ -10,9 +10,11 @@ CREATE TABLE counter (
 );
 INSERT INTO counter (id, token) VALUES (1, 0);
 
--- Who holds. `state`: 0 live, 1 detached, 2 ghost, 3 revoked. The record ends `delay_ns` after the lease.
+-- Who holds, in the order of `rank`, the token of the first grant; `token` is that of the last. `state`: 0 live, 1 detached,
+-- 2 ghost, 3 revoked. The record ends `delay_ns` after the lease.
 CREATE TABLE holder (
     resource TEXT NOT NULL,
+    rank INTEGER NOT NULL,
     token INTEGER NOT NULL,
     claim TEXT NOT NULL,
     permits INTEGER NOT NULL,
@@ -28,7 +30,7 @@ CREATE TABLE holder (
     watch_ns INTEGER,
     watch_version INTEGER,
     about TEXT NOT NULL,
-    PRIMARY KEY (resource, token)
+    PRIMARY KEY (resource, rank)
 ) WITHOUT ROWID;
 
 -- Who waits, in the order of `arrival`. `ask` is the number of the last ask that reached the place.

@@ -1,5 +1,5 @@
--- Purpose: writes what may change of a hold: its lease, its permits, its state.
--- Arguments: ?1 resource, ?2 token, ?3 permits, ?4 state, ?5 end and ?6 span of the lease, ?7 lock delay (ns).
+-- Purpose: writes what may change of a hold: its token, its permits, its state, its lease.
+-- Arguments: ?1 resource, ?2 rank, ?3 token, ?4 permits, ?5 state, ?6 end and ?7 span of the lease, ?8 lock delay (ns).
 -- Returns: nothing. Complexity: O(log rows).
-UPDATE holder SET permits = ?3, state = ?4, ends_ns = ?5, span_ns = ?6, delay_ns = ?7, version = version + 1
-WHERE resource = ?1 AND token = ?2
+UPDATE holder SET token = ?3, permits = ?4, state = ?5, ends_ns = ?6, span_ns = ?7, delay_ns = ?8, version = version + 1
+WHERE resource = ?1 AND rank = ?2
