@@ -273,3 +273,4 @@ pub enum PartyState {
     /// An operator took the hold away; it ends with its release or its old lease.
     Revoked,
 }
+

@@ -187,17 +187,23 @@ impl Attempt {
         }
     }
 
-    /// Asks until it has a place; an engine may answer the first ask busy.
+    /// Asks, and must get a place; an engine may answer the first ask busy.
     pub(super) async fn queued(&mut self) -> Contention {
-        let first = self.asked == 0;
-        match self.ask(true).await {
+        match self.queued_or_granted().await {
             ClaimReply::Queued(contention) => contention,
-            ClaimReply::Busy(_) if first => match self.ask(true).await {
-                ClaimReply::Queued(contention) => contention,
-                other => panic!("{:?} of {:?} must be queued, got {other:?}", self.claim, self.resource),
-            },
             other => panic!("{:?} of {:?} must be queued, got {other:?}", self.claim, self.resource),
         }
+    }
+
+    /// Asks, and must get a place or hold.
+    pub(super) async fn queued_or_granted(&mut self) -> ClaimReply {
+        let mut reply = self.ask(true).await;
+        if self.asked == 1 && matches!(reply, ClaimReply::Busy(_)) {
+            reply = self.ask(true).await;
+        }
+        let fine = matches!(reply, ClaimReply::Queued(_) | ClaimReply::Granted(_));
+        assert!(fine, "{:?} of {:?} must be queued or granted, got {reply:?}", self.claim, self.resource);
+        reply
     }
 
     /// Asks without waiting, and must be busy.
@@ -275,6 +281,12 @@ impl Attempt {
         assert_eq!(reply, ReleaseReply::Released, "{:?} gives {:?} back", self.claim, self.resource);
     }
 
+    /// Gives back what another holds by now.
+    pub(super) async fn taken(&self) {
+        let reply = self.release(Manner::Own { keep: Duration::ZERO }).await;
+        assert!(matches!(reply, ReleaseReply::Taken(_)), "another holds {:?} by now, got {reply:?}", self.resource);
+    }
+
     /// This attempt as another client would name it: an operator's view.
     pub(super) fn seen_by(&self, actor: &Actor) -> Attempt {
         Attempt { claim: self.claim, want: self.want, terms: self.terms, asked: self.asked, ..actor.attempt(&self.resource) }
@@ -309,6 +321,13 @@ pub(super) async fn eventually(store: &dyn Store, what: &str, condition: impl As
         assert!(store.world().now() < deadline, "{what}: not within {PATIENCE:?}");
         store.world().sleep(GLANCE).await;
     }
+}
+
+/// What was granted just now may not have been granted sooner than `span` after what was asked for at `sent` or later.
+pub(super) fn not_before(store: &dyn Store, sent: Instant, span: Duration) {
+    // Sound on any machine: the store began to count after `sent`, and stopped before now. Stores count in milliseconds.
+    let waited = store.world().now().since(sent);
+    assert!(waited + Duration::from_millis(20) >= span, "others are kept out for {span:?}, one was let in after {waited:?}");
 }
 
 /// The claims and states of the holders or waiters shown.
