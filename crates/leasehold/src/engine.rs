@@ -273,4 +273,3 @@ pub enum PartyState {
     /// An operator took the hold away; it ends with its release or its old lease.
     Revoked,
 }
-
