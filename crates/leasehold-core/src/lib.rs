@@ -20,13 +20,13 @@ mod holder;
 mod lease;
 mod name;
 mod policy;
-mod table;
+pub mod table;
 mod time;
 mod token;
 mod verb;
 
 pub use claim::{ClaimId, ParseClaimIdError, ReqNo, Want};
-pub use holder::Trouble;
+pub use holder::{Event, Failed, Holder, Input, LostWhy, Released, Reply, Request, Start, Trouble, Verb, Wait};
 pub use lease::Timing;
 pub use name::{NameError, ResourceName};
 pub use policy::{HoldPolicy, PolicyError, Renewal};
