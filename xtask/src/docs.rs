@@ -56,7 +56,7 @@ pub fn check_all(root: &Path, place: &Path) -> io::Result<Vec<Check>> {
 
 /// The links and the names of tests of every document.
 fn check_texts(root: &Path, files: &[TextFile]) -> Vec<Check> {
-    let mut checks = Vec::new();
+    let mut checks: Vec<Check> = unexplained(files).into_iter().collect();
     for file in files.iter().filter(|file| file.ends_with(".md")) {
         let wrong = broken_links(root, file);
         let wrong = (!wrong.is_empty()).then(|| format!("nothing is at {}", wrong.join(", ")));
@@ -70,6 +70,19 @@ fn check_texts(root: &Path, files: &[TextFile]) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Each dependency of the workspace has its sentence in `DESIGN.md`.
+fn unexplained(files: &[TextFile]) -> Option<Check> {
+    let text = |path: &str| files.iter().find(|file| file.path == path).map(|file| file.text.as_str());
+    let (manifest, design) = (text("Cargo.toml")?, text("DESIGN.md")?);
+    let lines = manifest.lines().skip_while(|line| *line != "[workspace.dependencies]").skip(1);
+    let lines = lines.take_while(|line| !line.starts_with('[')).filter(|line| line.contains(" = "));
+    let names = lines.filter_map(|line| line.split(['.', ' ']).next()).filter(|name| !name.starts_with(['#', '"']));
+    let ours = |name: &&str| name.starts_with("leasehold");
+    let absent: Vec<&str> = names.filter(|name| !ours(name) && !design.contains(&format!("`{name}`"))).collect();
+    let wrong = (!absent.is_empty()).then(|| format!("no sentence for {}", absent.join(", ")));
+    Some(Check { what: "dependencies in DESIGN.md".into(), wrong })
 }
 
 /// The relative links of a document that lead nowhere.
@@ -208,11 +221,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documents_lead_somewhere() {
+    fn the_documents_lead_somewhere_and_explain_the_dependencies() {
         let root = tree::root();
         let checks = check_texts(&root, &tree::text_files(&root).unwrap());
 
-        let is_wrong = |check: &&Check| check.what.starts_with("links of ") && check.wrong.is_some();
+        let is_wrong = |check: &&Check| !check.what.starts_with("tests named") && check.wrong.is_some();
         let wrong: Vec<&Check> = checks.iter().filter(is_wrong).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
@@ -233,6 +246,16 @@ mod tests {
 
         let checks = check_texts(Path::new("/"), &[tests, page]);
         assert_eq!(checks[1].wrong.as_deref(), Some("no such test: faults::a_crash_frees_it"));
+    }
+
+    #[test]
+    fn a_dependency_without_a_sentence_is_caught() {
+        let manifest = "[workspace.dependencies]\nleasehold = { path = \"x\" }\nserde = \"1\"\nclap.version = \"4\"\n\n[profile.dev]\ndebug = 1\n";
+        let check =
+            |design: &str| unexplained(&[TextFile::new("Cargo.toml", manifest), TextFile::new("DESIGN.md", design)]).unwrap();
+
+        assert_eq!(check("| `serde` | for |\n").wrong.as_deref(), Some("no sentence for clap"));
+        assert_eq!(check("`serde`, `clap`").wrong, None);
     }
 
     #[test]

@@ -135,27 +135,41 @@ impl Runner<'_> {
         Ok((tally, left))
     }
 
-    /// Each shell's script comes out of the program, and bash can read its own.
+    /// Each shell's script and the manual page come out of the program, and bash can read its own.
     fn run_completions(&self, report: &mut Report) -> io::Result<(Tally, Vec<Process>)> {
         let mut tally = Tally::default();
         let mut left = Vec::new();
-        for shell in ["bash", "fish", "zsh"] {
+        let printed: [(&[&str], &str); 4] = [
+            (&["completions", "bash"], "complete "),
+            (&["completions", "fish"], "complete "),
+            (&["completions", "zsh"], "#compdef"),
+            (&["man"], ".TH leasehold"),
+        ];
+        for (arguments, sign) in printed {
             let mut command = Command::new(cargo());
-            command.args(["run", "--quiet", "--package", "leasehold-cli", "--", "completions", shell]).current_dir(self.root);
+            command.args(["run", "--quiet", "--package", "leasehold-cli", "--"]).args(arguments).current_dir(self.root);
             let (outcome, more) = processes::run(&mut command, GROUP_MAX, self.place, false)?;
             left.extend(more);
-            let script = self.place.join(format!("completions.{shell}"));
-            std::fs::write(&script, outcome.lines.join("\n"))?;
-            let names_us = outcome.lines.iter().any(|line| line.contains("leasehold"));
-            let reads = shell != "bash" || Command::new("bash").arg("-n").arg(&script).status()?.success();
-            let ok = outcome.success() && names_us && reads;
-            println!("completions for {shell} ... {}", if ok { "ok" } else { "FAILED" });
+            let has_sign = outcome.lines.iter().any(|line| line.contains(sign));
+            let ok = outcome.success() && has_sign && self.reads(arguments, &outcome.lines)?;
+            let name = arguments.join(" ");
+            println!("{name} ... {}", if ok { "ok" } else { "FAILED" });
             if !ok {
-                report.remarks.push(format!("completions: `leasehold completions {shell}` printed no usable script"));
+                report.remarks.push(format!("completions: `leasehold {name}` printed nothing usable"));
             }
             tally.add(if ok { Tally::PASSED } else { Tally::FAILED });
         }
         Ok((tally, left))
+    }
+
+    /// True unless it is a script for bash that bash cannot read.
+    fn reads(&self, arguments: &[&str], lines: &[String]) -> io::Result<bool> {
+        if arguments.last() != Some(&"bash") {
+            return Ok(true);
+        }
+        let script = self.place.join("completions.bash");
+        std::fs::write(&script, lines.join("\n"))?;
+        Ok(Command::new("bash").arg("-n").arg(&script).status()?.success())
     }
 
     fn run_docs(&self, report: &mut Report) -> io::Result<Tally> {
