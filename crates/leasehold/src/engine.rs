@@ -1,6 +1,7 @@
 //! The contract between the library and a store: five verbs and a stream of notices.
 
 use crate::error::Error;
+use crate::world::World;
 use leasehold_core::{
     Ask, ClaimId, ClaimReply, Grant, Instant, Manner, ReleaseReply, RenewReply, ResourceName, Terms, Token, Want,
 };
@@ -194,6 +195,28 @@ pub struct About {
     /// What its user calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+}
+
+impl About {
+    /// This process.
+    pub fn this_process(label: Option<String>) -> About {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let path = std::env::current_exe().ok();
+        let program = path.as_deref().and_then(|path| path.file_name()).unwrap_or_default();
+        About { host, pid: std::process::id(), program: program.to_string_lossy().into_owned(), label }
+    }
+}
+
+/// What an engine gets to live with: clock and threads, the client's half of every claim id, and how others see the client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Seat {
+    /// Clock, timers, threads, chance.
+    pub world: World,
+    /// The client's half of every claim id.
+    pub client: u64,
+    /// The client as others see it.
+    pub about: About,
 }
 
 /// Who holds a resource and who waits for it, at one instant of the store.

@@ -1,0 +1,1 @@
+//! Behaviour of the machine in virtual time.
