@@ -123,7 +123,6 @@ impl Joined {
 #[derive(Debug)]
 pub struct Door {
     state: Rc<State>,
-    socket: String,
 }
 
 #[derive(Debug)]
@@ -151,15 +150,14 @@ impl Door {
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         let news = News { deadline, lost: None, closed: false };
-        let socket = held.socket.clone();
         let state = Rc::new(State { held, ttl, news: watch::Sender::new(news), inside: watch::Sender::new(0) });
         tokio::task::spawn_local(let_in(listener, Rc::clone(&state)));
-        Ok(Door { state, socket })
+        Ok(Door { state })
     }
 
-    /// The socket's name.
-    pub fn socket(&self) -> &str {
-        &self.socket
+    /// What is held behind it.
+    pub fn held(&self) -> &Held {
+        &self.state.held
     }
 
     /// Tells all joiners the new deadline.
