@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 #[path = "sqlite.rs"]
+#[allow(dead_code)]
 mod database;
 use database::Database;
 
@@ -344,6 +345,7 @@ pub fn run_job() {
         match job {
             "open" => tell("error", "none"),
             "hold" => hold(client, argument).await,
+            "try" => attempt(&client, argument).await,
             "queue" => queue(&client, argument).await,
             "contend" => contend(client, &path, millis(argument)).await,
             "hammer" => hammer(&client, millis(argument)).await,
@@ -372,6 +374,16 @@ async fn hold(client: Client, resource: &str) {
 
 fn brief_for(special: &str, resource: &str) -> Terms {
     if resource == special { brief() } else { lasting() }
+}
+
+/// Claims once, and keeps what it gets.
+async fn attempt(client: &Client, resource: &str) {
+    match client.try_claim(resource, lasting()).await {
+        ClaimReply::Granted(_) => tell("reply", "granted"),
+        ClaimReply::Busy(_) => tell("reply", "busy"),
+        other => panic!("{other:?}"),
+    }
+    client.engine.close().await.unwrap();
 }
 
 /// Waits until it is killed.
