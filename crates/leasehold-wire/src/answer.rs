@@ -197,7 +197,13 @@ pub fn counter(reply: Reply) -> Result<u64, Malformed> {
 
 fn obstacle(items: &[Reply]) -> Option<Obstacle> {
     let [Reply::Int(left_ms), Reply::Bytes(value)] = items else { return None };
-    Some(Obstacle { record: Record::read(value), left: left(*left_ms) })
+    Some(obstacle_of(value, *left_ms))
+}
+
+fn obstacle_of(value: &[u8], left_ms: i64) -> Obstacle {
+    // An empty value is a foreign client's, unless there is no key at all.
+    let record = if value.is_empty() && left_ms != -2 { Record::Foreign(Vec::new()) } else { Record::read(value) };
+    Obstacle { record, left: left(left_ms) }
 }
 
 fn left(ms: i64) -> Option<Duration> {
@@ -235,7 +241,7 @@ pub fn looked(reply: Reply) -> Result<Looked, Malformed> {
     let read = |items: &[Reply]| {
         let [Reply::Bytes(value), Reply::Int(left_ms), Reply::Int(now_us), Reply::List(waiters)] = items else { return None };
         let waiters = waiters.chunks(2).map(waiting).collect::<Option<Vec<Waiting>>>()?;
-        let holder = Obstacle { record: Record::read(value), left: left(*left_ms) };
+        let holder = obstacle_of(value, *left_ms);
         Some(Looked { holder, now_us: u64::try_from(*now_us).ok()?, waiters })
     };
     let Reply::List(items) = &reply else { return Err(malformed(&reply)) };

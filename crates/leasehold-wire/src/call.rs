@@ -76,9 +76,9 @@ pub fn release(space: &Space, keys: Keys, claim: ClaimId, manner: Manner) -> Cal
 }
 
 /// A renewal.
-pub fn renew(lock: String, claim: ClaimId, terms: Terms) -> Call {
-    let args = vec![claim.to_string(), millis(terms.ttl).to_string(), millis(terms.lock_delay).to_string()];
-    call(&RENEW, vec![lock], args)
+pub fn renew(space: &Space, keys: Keys, claim: ClaimId, terms: Terms) -> Call {
+    let (ttl, delay) = (millis(terms.ttl).to_string(), millis(terms.lock_delay).to_string());
+    call(&RENEW, vec![keys.lock, keys.queue, keys.places, keys.counter], vec![claim.to_string(), ttl, delay, space.channels()])
 }
 
 /// Lifts the token counter to the server's clock.
@@ -212,7 +212,7 @@ mod tests {
             release(&space, keys(), id, Manner::Own { keep: Duration::ZERO }),
             release(&space, keys(), id, Manner::Own { keep: Duration::from_secs(1) }),
             release(&space, keys(), id, Manner::Revoke),
-            renew(keys().lock, id, terms()),
+            renew(&space, keys(), id, terms()),
             raise(&space),
             inspect(keys(), 100),
             registry(&space, (1, Duration::from_secs(9), "{}"), &[id], &[change]),
@@ -231,6 +231,6 @@ mod tests {
         let name = ResourceName::new("a").unwrap();
         let native = NativeClaim::new(space.keys(&name), ClaimId::new(1, 2), terms());
         assert_eq!(native.px_ms, 10_005);
-        assert_eq!(renew("k".to_owned(), ClaimId::new(1, 2), terms()).args[1], "10000");
+        assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), terms()).args[1], "10000");
     }
 }

@@ -50,6 +50,9 @@ if not value then
   if not claim or claim == id then return hold() end
   promote(claim, place)
 end
-if ARGV[5] ~= '1' then return obstacle(3) end
+if ARGV[5] ~= '1' then
+  withdraw(id)
+  return obstacle(3)
+end
 queue_up()
 return obstacle(2)

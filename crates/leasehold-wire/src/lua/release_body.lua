@@ -15,35 +15,30 @@ local function pass_on()
   return 1
 end
 
-if value == id then
-  if manner == 'keep' then
+local function end_hold()
+  if value == '~' .. id and manner ~= 'now' then return 1 end
+  if value == id and manner == 'keep' then
     call('SET', LOCK, '~' .. id, 'PX', keep_ms)
     return 1
   end
   if manner == 'revoke' then
     call('SET', LOCK, '!' .. id, 'KEEPTTL')
-    tell(id, 'revoked ' .. id)
     return 1
   end
-  local status = pass_on()
-  if manner == 'now' and status == 1 then tell(id, 'revoked ' .. id) end
-  return status
-end
-if value == '!' .. id then
-  if manner == 'revoke' then return 1 end
   return pass_on()
 end
-if value == '~' .. id then
-  if manner == 'now' then return pass_on() end
+
+-- A holder has a place too if it asked again while only its delay was left.
+local waited = withdraw(id)
+local held = value == id or value == '~' .. id or value == '!' .. id
+if held then
+  if end_hold() == 5 then return 5 end
+elseif not value and call('EXISTS', QUEUE) == 1 then
+  if pass_on() == 5 and not waited then return 5 end
+end
+if held or waited then
+  if taken_away then tell(id, 'revoked ' .. id) end
   return 1
 end
-
-local waited = withdraw(id)
-if waited and taken_away then tell(id, 'revoked ' .. id) end
-if not value and call('EXISTS', QUEUE) == 1 then
-  local status = pass_on()
-  if status == 5 and not waited then return 5 end
-end
-if waited then return 1 end
 if call('EXISTS', LOCK) == 0 then return 2 end
 return obstacle(3)
