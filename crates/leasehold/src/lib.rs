@@ -1,5 +1,7 @@
 //! Leasehold: the distributed lock that a service can trust.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod engine;
 pub mod engines;
 mod error;

@@ -1,0 +1,3 @@
+//! The stores that the tests run against, one fixture per engine.
+
+pub mod memory;
