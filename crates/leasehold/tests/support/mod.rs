@@ -1,3 +1,6 @@
 //! The stores that the tests run against, one fixture per engine.
+#![allow(dead_code, reason = "each test target uses a part of it")]
 
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;

@@ -175,7 +175,11 @@ impl Inner {
     async fn open(self: &Arc<Inner>, side: Side, generation: u64) -> Result<Greeting, Error> {
         let listen = (side == Side::Driver).then(|| {
             let weak = Arc::downgrade(self);
-            let on_push: OnPush = Arc::new(move |push| drop(weak.upgrade().map(|inner| inner.hear(push))));
+            let on_push: OnPush = Arc::new(move |push| {
+                if let Some(inner) = weak.upgrade() {
+                    inner.hear(push);
+                }
+            });
             (self.target.space.channel(self.client), on_push)
         });
         let io_deadline = self.world.now() + CONNECT;

@@ -1,3 +1,5 @@
+//! The engine for one Redis server, 7.0 or newer, or Valkey.
+//!
 #![doc = include_str!("docs.md")]
 
 mod book;
