@@ -20,7 +20,7 @@ mod holder;
 mod lease;
 mod name;
 mod policy;
-mod table;
+pub mod table;
 mod time;
 mod token;
 mod verb;

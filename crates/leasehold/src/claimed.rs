@@ -34,16 +34,15 @@ impl Claimed {
     /// # Cancel safety
     /// The renewal may have come through.
     pub async fn renew(&self, ttl: Duration) -> Result<Option<Instant>, Error> {
-        let policy = HoldPolicy { ttl, ..HoldPolicy::default() };
+        let policy = HoldPolicy::with_ttl(ttl);
         policy.check()?;
         let driver = self.session.driver();
         let terms = Terms { ttl, lock_delay: Duration::ZERO, place_life: policy.place_life(), place_margin: policy.beat() };
         let (resource, claim, want) = (self.resource.clone(), self.claim, Want::ALL_OF_ONE);
         let engine = Arc::clone(driver.engine());
         let sent_at = driver.world().now();
-        let reply = driver.call(LIMIT, |io_deadline| {
-            engine.renew(RenewCall { resource, claim, want, terms, detached: true, io_deadline })
-        });
+        let reply = driver
+            .call(LIMIT, |io_deadline| engine.renew(RenewCall { resource, claim, want, terms, detached: true, io_deadline }));
         match reply.await.map_err(|error| error.about(&self.resource))? {
             RenewReply::Renewed(_) => Ok(Some(driver.timing().deadline(sent_at, ttl))),
             RenewReply::Lost => Ok(None),

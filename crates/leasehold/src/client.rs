@@ -2,7 +2,7 @@
 
 use crate::claimed::Claimed;
 use crate::driver::{Driver, Parts};
-use crate::engine::{About, Engine, Inspection, Seat};
+use crate::engine::{About, Context, Engine, Inspection};
 use crate::engines;
 use crate::error::Error;
 use crate::kinds::Mutex;
@@ -165,22 +165,22 @@ impl ClientBuilder {
     /// Those of [`Client::connect`].
     pub async fn connect(self, url: &str) -> Result<Client, Error> {
         let url = url.to_owned();
-        self.connect_with(|seat| async move { engines::open(&url, seat).await }).await
+        self.connect_with(|context| async move { engines::open(&url, context).await }).await
     }
 
     /// Connects by an engine of your own, or by one of ours with options that a URL cannot carry.
     ///
     /// # Errors
     /// Those of `engine`, and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the operating system grants no thread.
-    pub async fn connect_with<F>(self, engine: impl FnOnce(Seat) -> F) -> Result<Client, Error>
+    pub async fn connect_with<F>(self, engine: impl FnOnce(Context) -> F) -> Result<Client, Error>
     where
         F: Future<Output = Result<Arc<dyn Engine>, Error>>,
     {
         let refused = |error| Error::unavailable("the operating system grants no thread").caused_by(error);
         let world = World::with_thread("leasehold-driver").map_err(refused)?;
-        let seat = Seat { world: world.clone(), client: world.random(), about: About::this_process(self.label) };
-        let client = seat.client;
-        let engine = match engine(seat).await {
+        let context = Context { world: world.clone(), client: world.random(), about: About::this_process(self.label) };
+        let client = context.client;
+        let engine = match engine(context).await {
             Ok(engine) => engine,
             Err(error) => {
                 world.stop();

@@ -153,14 +153,19 @@ impl Guard {
         self.hold.claimant.until(|inner| inner.lost).await
     }
 
-    /// Waits for the next renewal, doubt, loss or release, and returns the state then.
+    /// Waits for the next renewal, doubt, recovery, loss or release after this call, and returns the state then.
+    ///
+    /// Changes count from the call, not from the first poll: call it, then look at [`Guard::deadline`], then await it, and no
+    /// change is missed.
     ///
     /// # Cancel safety
-    /// Changes while nobody waits are not kept: look at [`Guard::state`] and [`Guard::deadline`] first.
-    pub async fn changed(&self) -> GuardState {
+    /// Nothing is lost by dropping the future but the changes that it waited for.
+    pub fn changed(&self) -> impl Future<Output = GuardState> + Send + '_ {
         let seen = self.hold.claimant.lock().changes;
-        self.hold.claimant.until(|inner| (inner.changes != seen).then_some(())).await;
-        self.state()
+        async move {
+            self.hold.claimant.until(|inner| (inner.changes != seen).then_some(())).await;
+            self.state()
+        }
     }
 
     /// Runs `then` once, on the callbacks' own thread, if the hold is lost; at once if it is lost already.
@@ -230,9 +235,11 @@ impl Guard {
         };
         hold.driver().step(&hold.claimant, Input::Detach);
         let ended = |inner: &mut Inner| detached(inner);
-        let deadline = hold.claimant.until(ended).await.map_err(|why| {
-            Error::lost(format!("the lease was lost: {why}")).about(&hold.claimant.resource)
-        })?;
+        let deadline = hold
+            .claimant
+            .until(ended)
+            .await
+            .map_err(|why| Error::lost(format!("the lease was lost: {why}")).about(&hold.claimant.resource))?;
         let claimant = &hold.claimant;
         Ok(Detached { resource: claimant.resource.clone(), claim: claimant.claim, token: hold.token, deadline })
     }

@@ -44,6 +44,7 @@ pub mod world;
 
 pub use claimed::Claimed;
 pub use client::{Client, ClientBuilder};
+pub use engine::{About, Inspection, Party, PartyState};
 pub use error::{Error, ErrorKind};
 pub use guard::{Detached, Guard, GuardState, LostWhy, Released};
 pub use kinds::Mutex;

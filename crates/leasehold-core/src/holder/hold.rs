@@ -41,13 +41,13 @@ impl Hold {
 
     pub(super) fn wake(&self, renewal_in_flight: bool) -> Instant {
         let renew = self.next_renew.filter(|_| !renewal_in_flight).unwrap_or(Instant::FAR);
-        let doubt = if self.in_doubt || !self.renewing() { Instant::FAR } else { self.doubt_at() };
+        let doubt = if self.can_fall_in_doubt() { self.doubt_at() } else { Instant::FAR };
         self.deadline.min(renew).min(doubt)
     }
 
     /// True at the first look after less than a third of the lease is left.
     pub(super) fn falls_in_doubt(&mut self, now: Instant) -> bool {
-        let falls = self.told && !self.in_doubt && self.renewing() && now >= self.doubt_at();
+        let falls = self.can_fall_in_doubt() && now >= self.doubt_at();
         self.in_doubt |= falls;
         falls
     }
@@ -56,6 +56,10 @@ impl Hold {
         if self.failures > 0 && self.next_renew.is_some() {
             self.next_renew = Some(now);
         }
+    }
+
+    fn can_fall_in_doubt(&self) -> bool {
+        self.told && !self.in_doubt && self.renewing()
     }
 
     fn doubt_at(&self) -> Instant {

@@ -292,12 +292,7 @@ impl<E: Trouble> Holder<E> {
     /// The terms for the store.
     pub fn terms(&self) -> Terms {
         let policy = &self.start.policy;
-        Terms {
-            ttl: policy.ttl,
-            lock_delay: policy.lock_delay,
-            place_life: policy.place_life(),
-            place_margin: policy.beat(),
-        }
+        Terms { ttl: policy.ttl, lock_delay: policy.lock_delay, place_life: policy.place_life(), place_margin: policy.beat() }
     }
 
     /// Takes in what happened.

@@ -11,8 +11,8 @@ mod timers;
 mod watch;
 
 pub(crate) use acquire::{Order, Patience};
-pub(crate) use claimant::{Claimant, plain_answer};
 use claimant::public_answer;
+pub(crate) use claimant::{Claimant, plain_answer};
 
 use crate::engine::{ClaimCall, Engine, Notice, ReleaseCall, RenewCall, Route};
 use crate::error::Error;
@@ -333,11 +333,6 @@ impl Driver {
             }
             idle.await;
         }
-    }
-
-    /// True if nothing is under way.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.ending.load(Ordering::Relaxed) == 0
     }
 }
 

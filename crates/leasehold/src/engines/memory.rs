@@ -1,0 +1,301 @@
+//! The `memory` engine: the lock table behind a mutex, for the tasks and threads of one process, and for tests.
+
+use crate::engine::{
+    About, Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Notice, Party, PartyState, Reach, ReleaseCall, RenewCall,
+};
+use crate::error::Error;
+use crate::world::World;
+use leasehold_core::table::{Seat, Standing, Table, Told, Upkeep, View, Wish};
+use leasehold_core::{ClaimId, ClaimReply, Grant, Instant, ReleaseReply, RenewReply, ResourceName};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+const NAME: &str = "memory";
+
+/// The engine of `memory:NAME`, shared by name within the process; with no name, one of its own.
+pub(crate) fn open(name: &str, context: &Context) -> Arc<dyn Engine> {
+    let store = if name.is_empty() { MemoryStore::new() } else { MemoryStore::named(name) };
+    store.engine(&context.world, context.client, context.about.clone())
+}
+
+/// A store in this process's memory; clones are the same store.
+///
+/// For users' tests it fails on demand: [`expire`](MemoryStore::expire) ends a lease, [`freeze`](MemoryStore::freeze) and
+/// [`thaw`](MemoryStore::thaw) stop and start the store, [`fail`](MemoryStore::fail) makes it answer with an error.
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    frozen: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct State {
+    table: Table,
+    clients: BTreeMap<u64, Client>,
+    failure: Option<Error>,
+    /// How many records were left by the last sweep.
+    swept: usize,
+}
+
+struct Client {
+    about: About,
+    /// `None` once its engine is gone; what it left behind still shows whose it is.
+    notices: Option<UnboundedSender<Notice>>,
+}
+
+impl MemoryStore {
+    /// A store that nobody else has.
+    pub fn new() -> MemoryStore {
+        MemoryStore { shared: Arc::new(Shared { state: Mutex::default(), frozen: watch::Sender::new(false) }) }
+    }
+
+    /// The store that everybody in this process knows by this name. It lives as long as the process.
+    pub fn named(name: &str) -> MemoryStore {
+        static NAMED: Mutex<BTreeMap<String, MemoryStore>> = Mutex::new(BTreeMap::new());
+        let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+        named.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// A client of this store. `client` is the half that its claims' ids share, and is nobody else's.
+    pub fn engine(&self, world: &World, client: u64, about: About) -> Arc<dyn Engine> {
+        let (sender, receiver) = unbounded_channel();
+        let mut state = self.state();
+        state.table.raise(world.wall_micros());
+        state.forget_strangers(world.now());
+        state.clients.insert(client, Client { about, notices: Some(sender) });
+        drop(state);
+        let inbox = Mutex::new(Inbox { first: Some(receiver), silent: Vec::new() });
+        Arc::new(Memory { store: self.clone(), world: world.clone(), client, inbox })
+    }
+
+    /// Ends the leases of those who hold `resource`, as if their time were over: their renewals answer lost, and the next in line
+    /// is granted unless a `lock_delay` keeps it out. Their own clocks do not know, as with a store that lost its data.
+    pub fn expire(&self, resource: &ResourceName) {
+        let now = crate::world::boottime();
+        let mut state = self.state();
+        let grants = state.table.expire(now, resource);
+        state.push(grants);
+    }
+
+    /// Stops the store: every verb stays unanswered, and unexecuted, until [`thaw`](MemoryStore::thaw).
+    pub fn freeze(&self) {
+        self.shared.frozen.send_replace(true);
+    }
+
+    /// Starts the store again: what waited is executed now.
+    pub fn thaw(&self) {
+        self.shared.frozen.send_replace(false);
+    }
+
+    /// Makes every verb answer with this error and do nothing else; `None` ends it.
+    pub fn fail(&self, error: Option<Error>) {
+        self.state().failure = error;
+    }
+
+    /// The state at a moment when the store is not frozen, or the error that it is to answer.
+    async fn turn(&self) -> Result<(), Error> {
+        let mut frozen = self.shared.frozen.subscribe();
+        // The sender lives in `self`, so waiting ends by a thaw only.
+        let _ = frozen.wait_for(|frozen| !frozen).await;
+        self.state().failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The table is whole after every verb: a panic elsewhere while it was locked cannot have bent it.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+/// One client of a [`MemoryStore`].
+struct Memory {
+    store: MemoryStore,
+    world: World,
+    client: u64,
+    inbox: Mutex<Inbox>,
+}
+
+struct Inbox {
+    first: Option<UnboundedReceiver<Notice>>,
+    /// Keeps the streams of later calls open.
+    silent: Vec<UnboundedSender<Notice>>,
+}
+
+impl Engine for Memory {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { queue: true, permits: true, push: true, ..Capabilities::new(NAME, Reach::Process) }
+    }
+
+    fn claim(&self, call: ClaimCall) -> Answer<ClaimReply> {
+        let wish = Wish { claim: call.claim, want: call.want, terms: call.terms, ask: call.ask };
+        self.verb(move |state, now| {
+            let refused =
+                |refusal: leasehold_core::table::Refusal| Error::config(refusal.to_string()).on(NAME).about(&call.resource);
+            let told = state.table.claim(now, &call.resource, &wish).map_err(refused)?;
+            Ok(state.tell(now, told))
+        })
+    }
+
+    fn renew(&self, call: RenewCall) -> Answer<RenewReply> {
+        let upkeep = Upkeep { claim: call.claim, want: call.want, terms: call.terms, detached: call.detached };
+        self.verb(move |state, now| {
+            let told = state.table.renew(now, &call.resource, &upkeep);
+            Ok(state.tell(now, told))
+        })
+    }
+
+    fn release(&self, call: ReleaseCall) -> Answer<ReleaseReply> {
+        self.verb(move |state, now| {
+            let told = state.table.release(now, &call.resource, call.claim, call.manner);
+            Ok(state.tell(now, told))
+        })
+    }
+
+    fn inspect(&self, resource: ResourceName, _io_deadline: Instant) -> Answer<Inspection> {
+        self.verb(move |state, now| {
+            let view = state.table.inspect(now, &resource);
+            Ok(state.inspection(resource, view))
+        })
+    }
+
+    fn list(&self, _io_deadline: Instant) -> Answer<Vec<Inspection>> {
+        self.verb(move |state, now| {
+            let views = state.table.list(now);
+            Ok(views.into_iter().map(|(resource, view)| state.inspection(resource, view)).collect())
+        })
+    }
+
+    fn notices(&self) -> UnboundedReceiver<Notice> {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        inbox.first.take().unwrap_or_else(|| {
+            let (sender, silent) = unbounded_channel();
+            inbox.silent.push(sender);
+            silent
+        })
+    }
+
+    fn close(&self) -> Answer<()> {
+        self.store.state().part(self.client);
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Memory {
+    /// The answer of `act` on the state, at its turn.
+    fn verb<T: Send + 'static>(&self, act: impl FnOnce(&mut State, Instant) -> Result<T, Error> + Send + 'static) -> Answer<T> {
+        let (store, world) = (self.store.clone(), self.world.clone());
+        Box::pin(async move {
+            store.turn().await?;
+            let mut state = store.state();
+            // Read inside the lock: the table's time never runs backwards.
+            let now = world.now();
+            act(&mut state, now)
+        })
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.store.state().part(self.client);
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Tells others what the verb did to them, and gives back its reply.
+    fn tell<R>(&mut self, now: Instant, told: Told<R>) -> R {
+        for claim in told.revoked {
+            self.notify(claim, Notice::Revoked(claim));
+        }
+        self.push(told.grants);
+        // Records of holders that died are noticed by the next verb on the same resource only: look at all of them when there
+        // are twice as many as the last look left, which costs each verb a constant share.
+        if self.table.len() > 2 * self.swept + 64 {
+            let grants = self.table.sweep(now);
+            self.push(grants);
+            self.swept = self.table.len();
+        }
+        told.reply
+    }
+
+    fn push(&mut self, grants: Vec<Grant>) {
+        for grant in grants {
+            self.notify(grant.claim, Notice::Granted(grant));
+        }
+    }
+
+    fn notify(&mut self, claim: ClaimId, notice: Notice) {
+        if let Some(Client { notices: Some(notices), .. }) = self.clients.get(&claim.client()) {
+            // A stream that nobody reads any more is no error: notices are hints.
+            let _ = notices.send(notice);
+        }
+    }
+
+    fn part(&mut self, client: u64) {
+        if let Some(client) = self.clients.get_mut(&client) {
+            client.notices = None;
+        }
+    }
+
+    /// Forgets clients that are gone and left nothing behind.
+    fn forget_strangers(&mut self, now: Instant) {
+        let State { table, clients, .. } = self;
+        let gone = clients.values().any(|client| client.notices.is_none());
+        if !gone {
+            return;
+        }
+        let views = table.list(now);
+        let seats = views.iter().flat_map(|(_, view)| view.holders.iter().chain(&view.waiters));
+        let present: std::collections::BTreeSet<u64> = seats.map(|seat| seat.claim.client()).collect();
+        clients.retain(|id, client| client.notices.is_some() || present.contains(id));
+    }
+
+    fn inspection(&self, resource: ResourceName, view: View) -> Inspection {
+        let party = |seat: &Seat| self.party(seat);
+        Inspection {
+            resource,
+            holders: view.holders.iter().map(party).collect(),
+            waiters: view.waiters.iter().map(party).collect(),
+        }
+    }
+
+    fn party(&self, seat: &Seat) -> Party {
+        Party {
+            claim: Some(seat.claim),
+            foreign: None,
+            token: seat.token,
+            since: Some(seat.since),
+            lease_left: Some(seat.left),
+            about: self.clients.get(&seat.claim.client()).map(|client| client.about.clone()),
+            state: match seat.standing {
+                Standing::Live => PartyState::Live,
+                Standing::Detached => PartyState::Detached,
+                Standing::Ghost => PartyState::Ghost,
+                Standing::Revoked => PartyState::Revoked,
+            },
+        }
+    }
+}
