@@ -41,8 +41,8 @@ fn malformed(reply: &Reply) -> Malformed {
 pub enum Record {
     /// Nobody holds.
     Free,
-    /// A claim holds.
-    Held(ClaimId),
+    /// A claim holds; others are kept out for so long after its lease.
+    Held(ClaimId, Duration),
     /// The holder is gone, and others are kept out for a while.
     Ghost(ClaimId),
     /// An operator took the hold away.
@@ -54,12 +54,11 @@ pub enum Record {
 impl Record {
     /// Reads the value of a lock's key.
     pub fn read(value: &[u8]) -> Record {
-        let claim = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<ClaimId>().ok());
         let known = match value {
             [] => Some(Record::Free),
-            [b'~', rest @ ..] => claim(rest).map(Record::Ghost),
-            [b'!', rest @ ..] => claim(rest).map(Record::Revoked),
-            all => claim(all).map(Record::Held),
+            [b'~', rest @ ..] => claim_and_delay(rest).map(|(claim, _)| Record::Ghost(claim)),
+            [b'!', rest @ ..] => claim_and_delay(rest).map(|(claim, _)| Record::Revoked(claim)),
+            all => claim_and_delay(all).map(|(claim, delay)| Record::Held(claim, delay)),
         };
         known.unwrap_or_else(|| Record::Foreign(value.to_vec()))
     }
@@ -67,10 +66,20 @@ impl Record {
     /// The claim that the record names, whatever else it says of it.
     pub fn claim(&self) -> Option<ClaimId> {
         match self {
-            Record::Held(claim) | Record::Ghost(claim) | Record::Revoked(claim) => Some(*claim),
+            Record::Held(claim, _) | Record::Ghost(claim) | Record::Revoked(claim) => Some(*claim),
             Record::Free | Record::Foreign(_) => None,
         }
     }
+}
+
+/// Reads `<claim>` or `<claim>+<delay_ms>`.
+fn claim_and_delay(bytes: &[u8]) -> Option<(ClaimId, Duration)> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (claim, delay_ms) = match text.split_once('+') {
+        Some((claim, delay_ms)) => (claim, delay_ms.parse().ok()?),
+        None => (text, 0),
+    };
+    Some((claim.parse().ok()?, Duration::from_millis(delay_ms)))
 }
 
 /// Who stands in the way, and for how long; `None` without an end.
@@ -328,10 +337,12 @@ mod tests {
     #[test]
     fn a_record_of_another_shape_is_a_foreign_clients() {
         let claim = CLAIM.parse().unwrap();
-        assert_eq!(Record::read(CLAIM.as_bytes()), Record::Held(claim));
+        assert_eq!(Record::read(CLAIM.as_bytes()), Record::Held(claim, Duration::ZERO));
+        assert_eq!(Record::read(format!("{CLAIM}+50").as_bytes()), Record::Held(claim, Duration::from_millis(50)));
+        assert_eq!(Record::read(format!("!{CLAIM}+50").as_bytes()), Record::Revoked(claim));
         assert_eq!(Record::read(format!("~{CLAIM}").as_bytes()), Record::Ghost(claim));
         assert_eq!(Record::read(format!("!{CLAIM}").as_bytes()), Record::Revoked(claim));
-        for foreign in ["x", "~", "~~", "00000000DEADBEEF0000000000000007", "\u{7f}"] {
+        for foreign in ["x", "+", "~", "~~", "00000000DEADBEEF0000000000000007", "\u{7f}"] {
             assert_eq!(Record::read(foreign.as_bytes()), Record::Foreign(foreign.as_bytes().to_vec()));
         }
     }
@@ -343,7 +354,7 @@ mod tests {
         assert_eq!(native(Reply::List(vec![Reply::Nil, error.clone()])), Ok(Native::Set(Err(error.clone()))));
         assert_eq!(native(Reply::List(vec![error.clone(), Reply::Int(7)])), Ok(Native::Refused(error)));
         let held = native(Reply::List(vec![bytes(CLAIM), Reply::Int(7)]));
-        assert_eq!(held, Ok(Native::Held(Record::Held(CLAIM.parse().unwrap()))));
+        assert_eq!(held, Ok(Native::Held(Record::Held(CLAIM.parse().unwrap(), Duration::ZERO))));
         assert!(native(Reply::Nil).is_err());
     }
 

@@ -41,11 +41,17 @@ impl NativeClaim {
     pub fn new(keys: Keys, claim: ClaimId, terms: Terms) -> NativeClaim {
         NativeClaim {
             lock: keys.lock,
-            value: claim.to_string(),
+            value: record_value(claim, terms.lock_delay),
             px_ms: millis(terms.ttl) + millis(terms.lock_delay),
             counter: keys.counter,
         }
     }
+}
+
+/// What a lock's key says while `claim` holds it; a delay behind the lease is part of it, since a release and a look must
+/// know when the lease itself is over.
+fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
+    if lock_delay.is_zero() { claim.to_string() } else { format!("{claim}+{}", millis(lock_delay)) }
 }
 
 /// An ask by script.
@@ -231,6 +237,7 @@ mod tests {
         let name = ResourceName::new("a").unwrap();
         let native = NativeClaim::new(space.keys(&name), ClaimId::new(1, 2), terms());
         assert_eq!(native.px_ms, 10_005);
+        assert_eq!(native.value, "00000000000000010000000000000002+5");
         assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), terms()).args[1], "10000");
     }
 }

@@ -4,14 +4,17 @@ local id, ttl, delay, ask = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[
 
 local function hold()
   local token = call('INCR', COUNTER)
-  call('SET', LOCK, id, 'PX', format('%.0f', ttl + delay))
+  call('SET', LOCK, value_of(id, delay), 'PX', format('%.0f', ttl + delay))
   withdraw(id)
   return { 1, token }
 end
 
-local function refresh(left)
+-- Never shortens the lease, nor the delay behind it.
+local function refresh(left, kept)
   local token = call('INCR', COUNTER)
-  if left < ttl + delay then call('PEXPIRE', LOCK, format('%.0f', ttl + delay)) end
+  if delay > kept then call('SET', LOCK, value_of(id, delay), 'KEEPTTL') end
+  local whole = math.max(left - kept, ttl) + math.max(delay, kept)
+  if whole ~= left then call('PEXPIRE', LOCK, format('%.0f', whole)) end
   withdraw(id)
   return { 1, token }
 end
@@ -38,11 +41,12 @@ local function queue_up()
 end
 
 local value = call('GET', LOCK)
-if value == '~' .. id or value == '!' .. id then return 4 end
-if value == id then
+local mark, holder, kept = read(value or '')
+if holder == id then
+  if mark ~= '' then return 4 end
   local left = call('PTTL', LOCK)
   -- With only the delay left, the lease is over, and its holder waits like everybody.
-  if left < 0 or left > delay then return refresh(left) end
+  if left < 0 or left > kept then return refresh(left, kept) end
 end
 if not value then
   local claim, place, cut_short = take_first(id)

@@ -35,6 +35,18 @@ local function live_until(key, till)
   return true
 end
 
+-- The value of a lock with a delay behind its lease ends with "+<delay_ms>".
+local function value_of(claim, delay)
+  if delay == 0 then return claim end
+  return claim .. '+' .. format('%.0f', delay)
+end
+
+-- Mark, claim and delay of a lock's value; nothing if it is a foreign client's.
+local function read(value)
+  local mark, claim, delay = match(value, '^([~!]?)(%x+)%+?(%d*)$')
+  if claim and #claim == 32 then return mark, claim, tonumber(delay) or 0 end
+end
+
 local function is_dead(entry)
   local place = place_of(sub(entry, -32))
   return not place or place.no ~= sub(entry, 1, -34)
@@ -77,7 +89,7 @@ end
 -- Makes a waiter the holder for the rest of its place. The counter first: if it fails, nothing is granted.
 local function promote(claim, place)
   local token = call('INCR', COUNTER)
-  call('SET', LOCK, claim, 'PXAT', format('%.0f', floor(place.till / 1000) + place.delay))
+  call('SET', LOCK, value_of(claim, place.delay), 'PXAT', format('%.0f', floor(place.till / 1000) + place.delay))
   tell(claim, 'granted ' .. claim .. ' ' .. place.ask .. ' ' .. format('%.0f', token))
 end
 

@@ -15,14 +15,17 @@ local function pass_on()
   return 1
 end
 
+local mark, holder, kept = read(value or '')
+
 local function end_hold()
-  if value == '~' .. id and manner ~= 'now' then return 1 end
-  if value == id and manner == 'keep' then
+  if mark == '~' and manner ~= 'now' then return 1 end
+  -- A lease that is over, with only the delay left, keeps nobody out for longer.
+  if mark == '' and manner == 'keep' and call('PTTL', LOCK) > kept then
     call('SET', LOCK, '~' .. id, 'PX', keep_ms)
     return 1
   end
   if manner == 'revoke' then
-    call('SET', LOCK, '!' .. id, 'KEEPTTL')
+    call('SET', LOCK, '!' .. value_of(id, kept), 'KEEPTTL')
     return 1
   end
   return pass_on()
@@ -30,7 +33,7 @@ end
 
 -- A holder has a place too if it asked again while only its delay was left.
 local waited = withdraw(id)
-local held = value == id or value == '~' .. id or value == '!' .. id
+local held = holder == id
 if held then
   if end_hold() == 5 then return 5 end
 elseif not value and call('EXISTS', QUEUE) == 1 then

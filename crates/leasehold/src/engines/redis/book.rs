@@ -134,6 +134,22 @@ impl Book {
         }
     }
 
+    /// The registry shows another token of this claim than its last: what it should show, as if that were written now.
+    pub(super) fn outdated(&mut self, claim: ClaimId, now: Instant) -> Option<Change> {
+        let known = self.known.get_mut(&claim)?;
+        let (state, (_, Some(shown))) = (known.state?, known.written?) else { return None };
+        if Some(shown) == known.token {
+            return None;
+        }
+        known.written = Some((state, known.token));
+        Some(Change { claim, age: now.since(known.since), state, token: known.token, resource: known.resource.clone() })
+    }
+
+    /// How long the longest lease or place lives; `None` if nothing is held or waited for.
+    pub(super) fn longest_life(&self) -> Option<Duration> {
+        self.known.values().filter(|known| known.state.is_some()).map(|known| known.life).max()
+    }
+
     /// The claim neither holds nor waits. True if the registry's writer is to be woken.
     pub(super) fn over(&mut self, claim: ClaimId) -> bool {
         let Some(known) = self.known.remove(&claim) else { return false };
@@ -169,7 +185,7 @@ impl Book {
             let (age, token, resource) = (now.since(known.since), known.token, known.resource.clone());
             changes.push(Change { claim: *claim, age, state, token, resource });
         }
-        let life = self.known.values().filter(|known| known.state.is_some()).map(|known| known.life).max();
+        let life = self.longest_life();
         Delta { gone: std::mem::take(&mut self.gone), changes, life }
     }
 

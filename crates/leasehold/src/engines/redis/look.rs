@@ -149,7 +149,10 @@ fn inspection(resource: ResourceName, looked: &Looked, registries: &Registries) 
     let left = looked.holder.left;
     let holder = match &looked.holder.record {
         Record::Free => None,
-        Record::Held(claim) => Some(describe(*claim, left)),
+        Record::Held(claim, delay) if left.is_some_and(|left| left <= *delay) => {
+            Some(Party { state: PartyState::Ghost, ..describe(*claim, left) })
+        }
+        Record::Held(claim, _) => Some(describe(*claim, left)),
         Record::Ghost(claim) => Some(Party { state: PartyState::Ghost, ..describe(*claim, left) }),
         Record::Revoked(claim) => Some(Party { state: PartyState::Revoked, ..describe(*claim, left) }),
         Record::Foreign(value) => {

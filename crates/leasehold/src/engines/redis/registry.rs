@@ -4,7 +4,7 @@ use super::book::Delta;
 use super::fault::Fault;
 use super::inner::{CONNECT, Inner};
 use super::link::Link;
-use leasehold_core::Instant;
+use leasehold_core::{ClaimId, Instant};
 use leasehold_wire::{forget, registry};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -55,6 +55,23 @@ async fn write(inner: &Inner, link: &Link, delta: &Delta) -> Result<(), Fault> {
         None => forget(space, inner.client, None),
     };
     link.call(&call, inner.world.now() + CONNECT).await.map(|_| ())
+}
+
+/// Corrects a token that the registry shows and that is no longer the last: nobody shall read an old one for a new one.
+pub(super) async fn correct(inner: &Inner, link: &Link, (claim, io_deadline): (ClaimId, Instant)) {
+    let outdated = inner.book().outdated(claim, inner.world.now());
+    let Some(change) = outdated else { return };
+    let life = change_life(inner);
+    let call = registry(&inner.target.space, (inner.client, life, &inner.about), &[], &[change]);
+    if link.call(&call, io_deadline).await.is_err() {
+        inner.rewrite.store(true, Ordering::Release);
+        inner.registry.notify_one();
+    }
+}
+
+fn change_life(inner: &Inner) -> Duration {
+    let longest = inner.book().longest_life();
+    longest.unwrap_or_default() / 3 * 4 + PACE
 }
 
 /// Removes what the store keeps about this client, but for the holds that outlive it.

@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::inner::Inner;
 use super::link::{Link, LinkId};
+use super::registry;
 use crate::engine::{ClaimCall, ReleaseCall, RenewCall};
 use crate::error::Error;
 use futures_util::future::join_all;
@@ -45,6 +46,9 @@ pub(super) async fn claim_verb(inner: Arc<Inner>, call: ClaimCall) -> Result<Cla
         Err(fault) => Err(Problem::Fault(fault)),
     };
     settle_claim(&inner, (call.claim, link.id), &call, &result);
+    if matches!(result, Ok(ClaimReply::Granted(_))) && !call.ask.first {
+        registry::correct(&inner, &link, (call.claim, call.io_deadline)).await;
+    }
     result.map_err(|problem| problem.into_error(&inner))
 }
 
