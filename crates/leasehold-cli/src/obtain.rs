@@ -48,7 +48,7 @@ impl Ears {
     /// # Errors
     /// Those of the operating system.
     pub fn open() -> io::Result<Ears> {
-        AsyncFd::register(Signals::open(&sys::FORWARDED)?).map(Ears)
+        Signals::open(&sys::FORWARDED)?.watched().map(Ears)
     }
 
     /// The next signal. May be dropped at any await.

@@ -5,6 +5,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use tokio::io::unix::AsyncFd;
 
 /// Signals that are passed on to the command.
 pub const FORWARDED: [i32; 8] = [
@@ -78,6 +79,15 @@ impl Signals {
         // SAFETY: the kernel filled the whole structure, which is plain integers; the read does not rely on alignment.
         let info = unsafe { bytes.as_ptr().cast::<libc::signalfd_siginfo>().read_unaligned() };
         Some(Arrival { signal: info.ssi_signo as i32, from_terminal: info.ssi_code == libc::SI_KERNEL })
+    }
+
+    /// Itself, watched by the runtime of the calling thread.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn watched(self) -> io::Result<AsyncFd<Signals>> {
+        // SAFETY: the descriptor is ours alone, is never exchanged, and closes only when `Signals` is dropped.
+        Ok(unsafe { AsyncFd::register(self) }?)
     }
 }
 

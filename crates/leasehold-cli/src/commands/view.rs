@@ -193,13 +193,13 @@ mod tests {
     fn the_tables_are_aligned_and_say_foreign_and_endless_plainly() {
         assert_eq!(
             inspect(&seen()),
-            "       WHO                            SINCE   LEFT       TOKEN  CLAIM\n\
+            "       WHO                          SINCE   LEFT       TOKEN  CLAIM\n\
              holds  p pid 7 on h \"l\" [detached]  1m 15s  800ms      42     00000000000000010000000000000002\n\
-             waits  a foreign client (x)           -       no expiry  -      -\n"
+             waits  a foreign client (x)         -       no expiry  -      -\n"
         );
         assert_eq!(
             list(&[seen()]),
-            "NAME     HELD BY                        SINCE   LEFT   WAITING\n\
+            "NAME     HELD BY                      SINCE   LEFT   WAITING\n\
              order:1  p pid 7 on h \"l\" [detached]  1m 15s  800ms  1\n"
         );
         assert_eq!(who_holds(&seen()), "held by p pid 7 on h \"l\" [detached] for 1m 15s, 800ms left");
