@@ -197,7 +197,9 @@ JSON: {\"name\", \"claim\", \"token\", \"lease_left_ms\"}";
 
 /// `leasehold renew`
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Exit codes: 0 renewed · 70 the lock is lost\n\nJSON: {\"name\", \"claim\", \"answer\": \"renewed\" | \"lost\", \"lease_left_ms\"}")]
+#[command(
+    after_help = "Exit codes: 0 renewed · 70 the lock is lost\n\nJSON: {\"name\", \"claim\", \"answer\": \"renewed\" | \"lost\", \"lease_left_ms\"}"
+)]
 pub struct Renew {
     /// The lock's name
     pub name: String,

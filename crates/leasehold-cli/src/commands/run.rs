@@ -164,18 +164,7 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(args: &'a Run, ears: &'a Ears, lease: Lease, door: Option<Door>, story: &'a mut Story) -> Watch<'a> {
-        Watch {
-            args,
-            ears,
-            lease,
-            door,
-            story,
-            end: None,
-            lease_lost: false,
-            ending: false,
-            shared: false,
-            swept: false,
-        }
+        Watch { args, ears, lease, door, story, end: None, lease_lost: false, ending: false, shared: false, swept: false }
     }
 
     /// Until nothing of the tree is left, nor anybody who joined.
