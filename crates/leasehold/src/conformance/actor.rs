@@ -1,7 +1,9 @@
 //! The clients that act in the suites, and the attempts that they make.
 
 use super::Store;
-use crate::engine::{About, Capabilities, ClaimCall, Engine, Inspection, Notice, PartyState, ReleaseCall, RenewCall, Route};
+use crate::engine::{
+    About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, Party, PartyState, ReleaseCall, RenewCall, Route,
+};
 use crate::error::Error;
 use crate::world::World;
 use leasehold_core::{
@@ -11,9 +13,6 @@ use leasehold_core::{
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
-
-/// How long a suite waits for what must come at some time.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How often a suite looks again.
 pub(super) const GLANCE: Duration = Duration::from_millis(20);
@@ -36,7 +35,7 @@ pub(super) fn brief() -> Terms {
 pub(super) struct Actor {
     pub(super) client: u64,
     pub(super) engine: Arc<dyn Engine>,
-    world: World,
+    pace: Pace,
     inbox: UnboundedReceiver<Notice>,
     /// Notices that came while another was waited for.
     heard: Vec<Notice>,
@@ -45,11 +44,11 @@ pub(super) struct Actor {
 impl Actor {
     /// A fresh client.
     pub(super) async fn join(store: &dyn Store) -> Actor {
-        let world = store.world().clone();
-        let client = world.random();
+        let pace = Pace { world: store.world().clone(), patience: store.patience() };
+        let client = pace.world.random();
         let engine = store.connect(client, about(client)).await;
         let inbox = engine.notices();
-        Actor { client, engine, world, inbox, heard: Vec::new() }
+        Actor { client, engine, pace, inbox, heard: Vec::new() }
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
@@ -60,9 +59,9 @@ impl Actor {
     pub(super) fn attempt(&self, resource: &ResourceName) -> Attempt {
         Attempt {
             engine: self.engine.clone(),
-            world: self.world.clone(),
+            pace: self.pace.clone(),
             resource: resource.clone(),
-            claim: ClaimId::new(self.client, self.world.random()),
+            claim: ClaimId::new(self.client, self.pace.world.random()),
             want: Want::ALL_OF_ONE,
             terms: lasting(),
             asked: 0,
@@ -70,13 +69,13 @@ impl Actor {
     }
 
     pub(super) async fn inspect(&self, resource: &ResourceName) -> Inspection {
-        let answer = self.engine.inspect(resource.clone(), io_deadline(&self.world));
-        expect(within(&self.world, answer).await)
+        let answer = self.engine.inspect(resource.clone(), self.pace.io_deadline());
+        expect(self.pace.within(answer).await)
     }
 
     pub(super) async fn list(&self) -> Vec<Inspection> {
-        let answer = self.engine.list(io_deadline(&self.world));
-        expect(within(&self.world, answer).await)
+        let answer = self.engine.list(self.pace.io_deadline());
+        expect(self.pace.within(answer).await)
     }
 
     /// Waits until a hand-off to `attempt` is told: by a push if the engine pushes, else by asking again.
@@ -104,18 +103,45 @@ impl Actor {
         self.hear("the notice that the claim is revoked", pick).await;
     }
 
+    /// The notices that nobody waited for.
+    pub(super) fn left_over(&mut self) -> Vec<Notice> {
+        while let Ok(notice) = self.inbox.try_recv() {
+            self.heard.push(notice);
+        }
+        std::mem::take(&mut self.heard)
+    }
+
     async fn hear<T>(&mut self, what: &str, pick: impl Fn(&Notice) -> Option<T>) -> T {
-        let deadline = self.world.now() + PATIENCE;
+        let (patience, deadline) = (self.pace.patience, self.pace.world.now() + self.pace.patience);
         loop {
             if let Some(at) = self.heard.iter().position(|notice| pick(notice).is_some()) {
                 return pick(&self.heard.remove(at)).expect("it was picked a line above");
             }
-            match self.world.until(deadline, self.inbox.recv()).await {
+            match self.pace.world.until(deadline, self.inbox.recv()).await {
                 Some(Some(notice)) => self.heard.push(notice),
                 Some(None) => panic!("the stream of notices ended while the suite waited for {what}"),
-                None => panic!("{what} did not come within {PATIENCE:?}; what came: {:?}", self.heard),
+                None => panic!("{what} did not come within {patience:?}; what came: {:?}", self.heard),
             }
         }
+    }
+}
+
+/// The clock, and how long to wait by it.
+#[derive(Clone)]
+struct Pace {
+    world: World,
+    patience: Duration,
+}
+
+impl Pace {
+    fn io_deadline(&self) -> Instant {
+        self.world.now() + self.patience
+    }
+
+    async fn within<T>(&self, answer: Answer<T>) -> Result<T, Error> {
+        let limit = self.patience * 2;
+        let answer = self.world.until(self.world.now() + limit, answer).await;
+        answer.unwrap_or_else(|| panic!("a verb did not end within {limit:?}"))
     }
 }
 
@@ -132,7 +158,7 @@ pub(super) fn about(client: u64) -> About {
 /// One attempt of a client at a resource.
 pub(super) struct Attempt {
     engine: Arc<dyn Engine>,
-    world: World,
+    pace: Pace,
     pub(super) resource: ResourceName,
     pub(super) claim: ClaimId,
     pub(super) want: Want,
@@ -174,9 +200,9 @@ impl Attempt {
             terms: self.terms,
             ask: Ask { no: ReqNo(self.asked), first, wait },
             route: if first { Route::Caller } else { Route::Driver },
-            io_deadline: io_deadline(&self.world),
+            io_deadline: self.pace.io_deadline(),
         };
-        within(&self.world, self.engine.claim(call)).await
+        self.pace.within(self.engine.claim(call)).await
     }
 
     /// Asks, and must be granted at once.
@@ -216,7 +242,7 @@ impl Attempt {
 
     /// Asks again, as a waiter does, until it holds.
     pub(super) async fn until_granted(&mut self) -> Grant {
-        let deadline = self.world.now() + PATIENCE;
+        let (patience, deadline) = (self.pace.patience, self.pace.world.now() + self.pace.patience);
         loop {
             match self.ask(true).await {
                 ClaimReply::Granted(grant) => {
@@ -226,8 +252,8 @@ impl Attempt {
                 ClaimReply::Stale => panic!("{:?} of {:?} is stale, though nobody released it", self.claim, self.resource),
                 ClaimReply::Queued(_) | ClaimReply::Busy(_) => {}
             }
-            assert!(self.world.now() < deadline, "{:?} was not granted {:?} within {PATIENCE:?}", self.claim, self.resource);
-            self.world.sleep(GLANCE).await;
+            assert!(self.pace.world.now() < deadline, "{:?} was not granted {:?} within {patience:?}", self.claim, self.resource);
+            self.pace.world.sleep(GLANCE).await;
         }
     }
 
@@ -249,9 +275,9 @@ impl Attempt {
             want: self.want,
             terms: self.terms,
             detached,
-            io_deadline: io_deadline(&self.world),
+            io_deadline: self.pace.io_deadline(),
         };
-        expect(within(&self.world, self.engine.renew(call)).await)
+        expect(self.pace.within(self.engine.renew(call)).await)
     }
 
     /// Renews, and must succeed.
@@ -270,9 +296,9 @@ impl Attempt {
             claim: self.claim,
             manner,
             route: if self.asked > 1 { Route::Driver } else { Route::Caller },
-            io_deadline: io_deadline(&self.world),
+            io_deadline: self.pace.io_deadline(),
         };
-        expect(within(&self.world, self.engine.release(call)).await)
+        expect(self.pace.within(self.engine.release(call)).await)
     }
 
     /// Gives its hold or its place back, and must have had it.
@@ -316,9 +342,9 @@ pub(super) async fn no_residue(store: &dyn Store, actor: &Actor, resource: &Reso
 
 /// Looks until `condition` holds.
 pub(super) async fn eventually(store: &dyn Store, what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = store.world().now() + PATIENCE;
+    let (patience, deadline) = (store.patience(), store.world().now() + store.patience());
     while !condition().await {
-        assert!(store.world().now() < deadline, "{what}: not within {PATIENCE:?}");
+        assert!(store.world().now() < deadline, "{what}: not within {patience:?}");
         store.world().sleep(GLANCE).await;
     }
 }
@@ -331,17 +357,8 @@ pub(super) fn not_before(store: &dyn Store, sent: Instant, span: Duration) {
 }
 
 /// The claims and states of the holders or waiters shown.
-pub(super) fn claims(parties: &[crate::engine::Party]) -> Vec<(Option<ClaimId>, PartyState)> {
+pub(super) fn claims(parties: &[Party]) -> Vec<(Option<ClaimId>, PartyState)> {
     parties.iter().map(|party| (party.claim, party.state)).collect()
-}
-
-fn io_deadline(world: &World) -> Instant {
-    world.now() + PATIENCE
-}
-
-async fn within<T>(world: &World, answer: crate::engine::Answer<T>) -> Result<T, Error> {
-    let deadline = world.now() + PATIENCE * 2;
-    world.until(deadline, answer).await.unwrap_or_else(|| panic!("a verb did not end within {:?}", PATIENCE * 2))
 }
 
 fn expect<T>(answer: Result<T, Error>) -> T {

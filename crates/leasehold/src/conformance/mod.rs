@@ -39,10 +39,11 @@
 //! What an engine's [`Capabilities`](crate::engine::Capabilities) deny is not asked of it: a suite about queues, permits or
 //! pushes ends at once on an engine that says that it has none.
 //!
-//! Suites use real time on real stores: short leases are 600 ms, everything else waits for a condition, up to 30 s. They run
+//! Suites use real time on real stores: short leases are 600 ms, everything else waits for a condition, up to [`Store::patience`]. They run
 //! on any tokio runtime with time enabled.
 
 mod actor;
+pub mod differential;
 pub mod exclusion;
 pub mod ghosts;
 pub mod hand_off;
@@ -60,6 +61,7 @@ use leasehold_core::ResourceName;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A future of a fixture.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -77,6 +79,11 @@ pub trait Store: Send + Sync {
     /// All clients of one fixture are clients of the same store, on connections of their own.
     fn connect(&self, client: u64, about: About) -> Pending<'_, Arc<dyn Engine>>;
 
+    /// How long a suite waits for what must come at some time, before it calls that never.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     /// Names of whatever the store still keeps for `resource`, asked for when nobody holds or waits. Optional: nothing by default.
     fn residue<'a>(&'a self, resource: &'a ResourceName) -> Pending<'a, Vec<String>> {
         let _ = resource;
@@ -91,6 +98,9 @@ pub trait Store: Send + Sync {
 macro_rules! for_each_suite {
     ($callback:ident! { $($head:tt)* }) => {
         $callback! { $($head)*
+            differential: [
+                random_commands_are_answered_as_by_the_reference,
+            ]
             exclusion: [
                 a_free_resource_is_granted,
                 a_held_resource_is_busy_to_those_who_do_not_wait,
