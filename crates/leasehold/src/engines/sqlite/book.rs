@@ -3,9 +3,7 @@
 use super::rows::{Here, Holder, Left, Mark, Nanos, Rows, State, Waiter};
 use crate::engine::{ClaimCall, ReleaseCall, RenewCall};
 use crate::error::Error;
-use leasehold_core::{
-    Bound, ClaimId, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Terms, Token,
-};
+use leasehold_core::{Bound, ClaimId, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Terms, Token};
 use rusqlite::Result;
 use std::time::Duration;
 

@@ -63,7 +63,8 @@ fn parse_path(text: &str) -> Result<PathBuf, Error> {
 
 // Absolute from the start, so that a later change of directory does not change what is shared.
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    let path = std::path::absolute(path).map_err(|error| Error::config("the path of a lock database is not usable").caused_by(error))?;
+    let path =
+        std::path::absolute(path).map_err(|error| Error::config("the path of a lock database is not usable").caused_by(error))?;
     if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(Error::config(format!("{} names a directory, not a lock database", path.display())));
     }

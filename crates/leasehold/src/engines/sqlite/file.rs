@@ -166,7 +166,9 @@ impl Files {
 pub(super) fn io_error(error: io::Error, path: &Path) -> Error {
     let path = path.display();
     let (kind, message) = match error.kind() {
-        IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem => (ErrorKind::Permission, format!("{path} cannot be used by this user")),
+        IoKind::PermissionDenied | IoKind::ReadOnlyFilesystem => {
+            (ErrorKind::Permission, format!("{path} cannot be used by this user"))
+        }
         IoKind::StorageFull | IoKind::QuotaExceeded => (ErrorKind::Unavailable, format!("no space left for {path}")),
         IoKind::NotADirectory | IoKind::IsADirectory | IoKind::AlreadyExists | IoKind::InvalidFilename => {
             (ErrorKind::Config, format!("{path} cannot be a lock database"))

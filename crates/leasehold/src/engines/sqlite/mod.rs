@@ -13,9 +13,7 @@ mod worker;
 
 pub use config::default_path;
 
-use crate::engine::{
-    About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, Reach, ReleaseCall, RenewCall,
-};
+use crate::engine::{About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, Reach, ReleaseCall, RenewCall};
 use crate::error::Error;
 use crate::world::World;
 use config::Config;

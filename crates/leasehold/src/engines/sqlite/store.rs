@@ -108,11 +108,7 @@ impl Store {
     }
 
     /// Runs a verb that reads.
-    pub(super) fn read<T>(
-        &mut self,
-        pause: Pause<'_>,
-        verb: impl Fn(Rows<'_>, Here<'_>) -> SqlResult<T>,
-    ) -> Result<T, Error> {
+    pub(super) fn read<T>(&mut self, pause: Pause<'_>, verb: impl Fn(Rows<'_>, Here<'_>) -> SqlResult<T>) -> Result<T, Error> {
         self.transact(Mode::Read, pause, &mut |rows, here| verb(rows, here))
     }
 
@@ -278,9 +274,9 @@ fn is_new(db: &Connection, path: &Path) -> Result<bool, Refusal> {
     match (application, schema) {
         (0, 0) if tables == 0 => Ok(true),
         (APPLICATION_ID, SCHEMA) => Ok(false),
-        (APPLICATION_ID, newer) if newer > SCHEMA => Err(refuse(&format!(
-            "was written by a newer leasehold (schema {newer}, known is {SCHEMA}): update this one"
-        ))),
+        (APPLICATION_ID, newer) if newer > SCHEMA => {
+            Err(refuse(&format!("was written by a newer leasehold (schema {newer}, known is {SCHEMA}): update this one")))
+        }
         (APPLICATION_ID, _) => Err(refuse("has a schema that was never released: move it away")),
         _ => Err(refuse("is the database of another application: choose another path")),
     }

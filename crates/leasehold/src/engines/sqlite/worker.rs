@@ -188,8 +188,7 @@ impl Queue {
         }
         self.fetch();
         if self.waiting.iter().any(|job| job.deadline() <= now) {
-            let (late, waiting): (VecDeque<Job>, VecDeque<Job>) =
-                self.waiting.drain(..).partition(|job| job.deadline() <= now);
+            let (late, waiting): (VecDeque<Job>, VecDeque<Job>) = self.waiting.drain(..).partition(|job| job.deadline() <= now);
             self.waiting = waiting;
             late.into_iter().for_each(|job| job.refuse(too_late()));
         }
