@@ -1,6 +1,7 @@
 //! The contract between the library and a store: five verbs and a stream of notices.
 
 use crate::error::Error;
+use crate::world::World;
 use leasehold_core::{
     Ask, ClaimId, ClaimReply, Grant, Instant, Manner, ReleaseReply, RenewReply, ReqNo, ResourceName, Terms, Token, Want,
 };
@@ -218,6 +219,28 @@ pub struct About {
     pub label: Option<String>,
 }
 
+impl About {
+    /// This process.
+    pub fn this_process(label: Option<String>) -> About {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let path = std::env::current_exe().ok();
+        let program = path.as_deref().and_then(|path| path.file_name()).unwrap_or_default();
+        About { host, pid: std::process::id(), program: program.to_string_lossy().into_owned(), label }
+    }
+}
+
+/// What an engine gets to live with: clock and threads, the client's half of every claim id, and how others see the client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Context {
+    /// Clock, timers, threads, chance.
+    pub world: World,
+    /// The client's half of every claim id.
+    pub client: u64,
+    /// The client as others see it.
+    pub about: About,
+}
+
 /// Who holds a resource and who waits for it, at one instant of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -272,4 +295,3 @@ pub enum PartyState {
     /// An operator took the hold away; it ends with its release or its old lease.
     Revoked,
 }
-
