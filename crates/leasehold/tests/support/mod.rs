@@ -1,6 +1,11 @@
 //! The stores that the tests run against, one fixture per engine.
-// Each test target uses some of these.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test target uses a part of it")]
 
 pub mod broken;
+pub mod clock;
 pub mod memory;
+pub mod proxy;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
