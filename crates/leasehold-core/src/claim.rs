@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn other_spellings_of_a_claim_id_are_refused() {
-        for text in ["", "00000000DEADBEEF0000000000000007", "+0000000deadbeef0000000000000007", "ééééééééééééééé12"] {
+        for text in ["", "00000000DEADBEEF0000000000000007", "+0000000deadbeef0000000000000007", "ééééééééééééééé12"]
+        {
             assert!(text.parse::<ClaimId>().is_err(), "{text}");
         }
     }

@@ -26,7 +26,7 @@ mod token;
 mod verb;
 
 pub use claim::{ClaimId, ParseClaimIdError, ReqNo, Want};
-pub use holder::Trouble;
+pub use holder::{Event, Failed, Holder, Input, LostWhy, Released, Reply, Request, Start, Trouble, Verb, Wait};
 pub use lease::Timing;
 pub use name::{NameError, ResourceName};
 pub use policy::{HoldPolicy, PolicyError, Renewal};

@@ -92,20 +92,16 @@ pub enum NameError {
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NameError::Control { at, character } => write!(
-                f,
-                "a resource name cannot contain the control character U+{:04X} (at byte {at})",
-                u32::from(*character)
-            ),
+            NameError::Control { at, character } => {
+                write!(f, "a resource name cannot contain the control character U+{:04X} (at byte {at})", u32::from(*character))
+            }
             NameError::Empty => f.write_str("a resource name cannot be empty"),
             NameError::Part { part } => {
                 write!(f, "a part of a resource name must be non-empty and without ':', got {part:?}")
             }
-            NameError::TooLong { bytes } => write!(
-                f,
-                "a resource name has at most {} bytes, got {bytes}",
-                ResourceName::MAX_BYTES
-            ),
+            NameError::TooLong { bytes } => {
+                write!(f, "a resource name has at most {} bytes, got {bytes}", ResourceName::MAX_BYTES)
+            }
         }
     }
 }

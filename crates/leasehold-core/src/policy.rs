@@ -47,6 +47,11 @@ impl HoldPolicy {
     /// The longest ttl, `min_hold`, `lock_delay`.
     pub const MAX_TTL: Duration = Duration::from_secs(24 * 3600);
 
+    /// The default policy with this ttl.
+    pub fn with_ttl(ttl: Duration) -> HoldPolicy {
+        HoldPolicy { ttl, ..HoldPolicy::default() }
+    }
+
     /// Checks every span against its limits.
     ///
     /// # Errors

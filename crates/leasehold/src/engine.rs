@@ -1,8 +1,9 @@
 //! The contract between the library and a store: five verbs and a stream of notices.
 
 use crate::error::Error;
+use crate::world::World;
 use leasehold_core::{
-    Ask, ClaimId, ClaimReply, Grant, Instant, Manner, ReleaseReply, RenewReply, ResourceName, Terms, Token, Want,
+    Ask, ClaimId, ClaimReply, Grant, Instant, Manner, ReleaseReply, RenewReply, ReqNo, ResourceName, Terms, Token, Want,
 };
 use std::fmt;
 use std::future::Future;
@@ -132,6 +133,14 @@ pub struct ClaimCall {
     pub io_deadline: Instant,
 }
 
+impl ClaimCall {
+    /// A first ask that does not wait, by the driver's way and without a deadline; the fields say otherwise where it matters.
+    pub fn new(resource: ResourceName, claim: ClaimId, want: Want, terms: Terms) -> ClaimCall {
+        let ask = Ask { no: ReqNo(1), first: true, wait: false };
+        ClaimCall { resource, claim, want, terms, ask, route: Route::Driver, io_deadline: Instant::FAR }
+    }
+}
+
 /// A renewal on its way to the store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -150,6 +159,13 @@ pub struct RenewCall {
     pub io_deadline: Instant,
 }
 
+impl RenewCall {
+    /// A renewal of a hold that ends with its client, without a deadline.
+    pub fn new(resource: ResourceName, claim: ClaimId, want: Want, terms: Terms) -> RenewCall {
+        RenewCall { resource, claim, want, terms, detached: false, io_deadline: Instant::FAR }
+    }
+}
+
 /// A release on its way to the store.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -164,6 +180,13 @@ pub struct ReleaseCall {
     pub route: Route,
     /// When the caller stops waiting for the answer.
     pub io_deadline: Instant,
+}
+
+impl ReleaseCall {
+    /// A release by the driver's way, without a deadline.
+    pub fn new(resource: ResourceName, claim: ClaimId, manner: Manner) -> ReleaseCall {
+        ReleaseCall { resource, claim, manner, route: Route::Driver, io_deadline: Instant::FAR }
+    }
 }
 
 /// What a store says unasked.
@@ -194,6 +217,28 @@ pub struct About {
     /// What its user calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
+}
+
+impl About {
+    /// This process.
+    pub fn this_process(label: Option<String>) -> About {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let path = std::env::current_exe().ok();
+        let program = path.as_deref().and_then(|path| path.file_name()).unwrap_or_default();
+        About { host, pid: std::process::id(), program: program.to_string_lossy().into_owned(), label }
+    }
+}
+
+/// What an engine gets to live with: clock and threads, the client's half of every claim id, and how others see the client.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Context {
+    /// Clock, timers, threads, chance.
+    pub world: World,
+    /// The client's half of every claim id.
+    pub client: u64,
+    /// The client as others see it.
+    pub about: About,
 }
 
 /// Who holds a resource and who waits for it, at one instant of the store.
@@ -250,4 +295,3 @@ pub enum PartyState {
     /// An operator took the hold away; it ends with its release or its old lease.
     Revoked,
 }
-

@@ -3,26 +3,58 @@
 use leasehold_core::Instant;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread, ThreadId};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Id};
+use tokio::sync::Notify;
+
+/// Tells one thread from another.
+pub type ThreadKey = ThreadId;
 
 /// Clock, chance, threads and the driver's runtime, for those who need them.
 #[derive(Clone, Debug)]
 pub struct World {
     driver: Handle,
+    thread: ThreadId,
+    stop: Arc<Notify>,
 }
 
 impl World {
-    /// A world whose spawned work runs on a new thread with this name, until the last world of it is dropped.
+    /// A world whose spawned work runs on a new thread with this name, until [`World::stop`].
     ///
     /// # Errors
     /// Those of the operating system, if it refuses a thread or a poller.
     pub fn with_thread(name: &str) -> io::Result<World> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let driver = runtime.handle().clone();
-        // The runtime lives on its thread for good: pending work is a release or a renewal, never something to cut short.
-        World::thread(name, move || runtime.block_on(std::future::pending::<()>()))?;
-        Ok(World { driver })
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        let builder = thread::Builder::new().name(name.into());
+        let running = builder.spawn(move || runtime.block_on(async move { stopped.notified().await }))?;
+        Ok(World { driver, thread: running.thread().id(), stop })
+    }
+
+    /// Ends the driver's thread; what still runs on it is dropped.
+    pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// True on the driver's own thread.
+    pub fn on_driver(&self) -> bool {
+        thread::current().id() == self.thread
+    }
+
+    /// The calling thread.
+    pub fn current_thread() -> ThreadKey {
+        thread::current().id()
+    }
+
+    /// The runtime that the calling thread is in, if any.
+    pub fn current_runtime() -> Option<Id> {
+        Handle::try_current().ok().map(|handle| handle.id())
     }
 
     /// Now, on a clock that counts suspend.
@@ -76,12 +108,12 @@ impl World {
     /// # Errors
     /// Those of the operating system, if it refuses a thread.
     pub fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        std::thread::Builder::new().name(name.into()).spawn(work).map(|_| ())
+        thread::Builder::new().name(name.into()).spawn(work).map(|_| ())
     }
 
     /// Puts the calling thread to sleep for `span`. For threads made by [`World::thread`], never on a runtime.
     pub fn pause(span: Duration) {
-        std::thread::sleep(span);
+        thread::sleep(span);
     }
 }
 
@@ -97,4 +129,89 @@ pub(crate) fn boottime() -> Instant {
 /// 64 bits from the operating system's random source.
 pub(crate) fn random() -> u64 {
     getrandom::u64().expect("the operating system has a random source")
+}
+
+/// Runs `future` to its end on the calling thread, without a runtime.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A timer of the suspend-counting clock that one thread waits on and any thread sets.
+#[derive(Debug)]
+pub(crate) struct Alarm {
+    timer: rustix::fd::OwnedFd,
+}
+
+impl Alarm {
+    /// An alarm that is not set.
+    ///
+    /// # Errors
+    /// Those of the operating system, if it refuses a timer.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn new() -> io::Result<Alarm> {
+        use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
+        Ok(Alarm { timer })
+    }
+
+    /// Sets the alarm, in place of what it was set to before.
+    pub(crate) fn set(&self, at: Instant) {
+        use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+        // Zero would disarm it.
+        let nanos = at.as_nanos().clamp(1, i64::MAX as u64);
+        let it_value = Timespec { tv_sec: (nanos / 1_000_000_000) as _, tv_nsec: (nanos % 1_000_000_000) as _ };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &Itimerspec { it_interval, it_value })
+            .expect("the timer is open and the time is legal");
+    }
+
+    /// Waits until the alarm goes off.
+    pub(crate) fn wait(&self) {
+        let mut count = [0; 8];
+        // An interrupted wait is a look too early, which costs nothing.
+        let _ = rustix::io::read(&self.timer, &mut count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_goes_off_when_it_is_set_and_not_before() {
+        let alarm = Alarm::new().unwrap();
+        let at = boottime() + Duration::from_millis(20);
+        alarm.set(at);
+        alarm.wait();
+        assert!(boottime() >= at);
+    }
+
+    #[test]
+    fn a_future_runs_to_its_end_without_a_runtime() {
+        let world = World::with_thread("test").unwrap();
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        let inner = world.clone();
+        world.spawn(async move {
+            inner.sleep(Duration::from_millis(1)).await;
+            tx.send(7).expect("it is waited for");
+        });
+        assert_eq!(block_on(rx).unwrap(), 7);
+        world.stop();
+    }
 }

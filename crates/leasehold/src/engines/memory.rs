@@ -1,7 +1,7 @@
 //! The `memory` engine: the lock table behind a mutex, for the tasks and threads of one process, and for tests.
 
 use crate::engine::{
-    About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, Party, PartyState, Reach, ReleaseCall, RenewCall,
+    About, Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Notice, Party, PartyState, Reach, ReleaseCall, RenewCall,
 };
 use crate::error::Error;
 use crate::world::World;
@@ -14,6 +14,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 const NAME: &str = "memory";
+
+/// The engine of `memory:NAME`, shared by name within the process; with no name, one of its own.
+pub(crate) fn open(name: &str, context: &Context) -> Arc<dyn Engine> {
+    let store = if name.is_empty() { MemoryStore::new() } else { MemoryStore::named(name) };
+    store.engine(&context.world, context.client, context.about.clone())
+}
 
 /// A store in this process's memory; clones are the same store.
 ///

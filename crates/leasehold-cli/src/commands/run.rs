@@ -1,0 +1,321 @@
+//! `leasehold run`: a command under a lock, ended before the lock is.
+
+use super::{on_runtime, release};
+use crate::args::{OnLost, Run};
+use crate::exit::{self, Code};
+use crate::held::{self, Door, Held, Joined};
+use crate::keeper::link::Link;
+use crate::keeper::rule::Spans;
+use crate::keeper::wire::{Note, Order, Setup};
+use crate::keeper::{self};
+use crate::lease::{Change, Lease};
+use crate::obtain::{Ears, Wish, goodbye, obtain, refused};
+use crate::report::{CommandEnd, Story, stamp};
+use crate::say::{humane, say};
+use crate::store::{Fault, Store};
+use crate::sys::{self, Arrival, Mask};
+use leasehold::{Renewal, ResourceName};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How long the release may take; the lease ends by itself if it fails.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Runs the command, and exits as it does.
+pub fn run(args: Run) -> Result<Code, Fault> {
+    check(&args)?;
+    let mask = sys::block(&sys::FORWARDED).map_err(refused)?;
+    let store = Store::choose(&args.store)?;
+    let mut story = Story::begin(&args.name);
+    let answer = on_runtime(tell(&args, &store, mask, &mut story));
+    let code = answer.unwrap_or_else(|fault| {
+        say(&fault.message);
+        story.error = Some(fault.message);
+        fault.code
+    });
+    story.exit_code = Some(code);
+    if let Some(file) = &args.report
+        && let Err(error) = story.write(file)
+    {
+        say(format_args!("--report {}: {error}", file.display()));
+    }
+    Ok(code)
+}
+
+/// What can be told to be wrong before anything is asked.
+fn check(args: &Run) -> Result<(), Fault> {
+    ResourceName::new(&args.name).map_err(|error| Fault::usage(error.to_string()))?;
+    let most = Spans::most_grace(args.policy.ttl);
+    if let Some(grace) = args.grace.filter(|grace| *grace > most) {
+        let message = format!("--grace {grace:?} is more than a third of the ttl ({most:?}), so a healthy run would be ended");
+        return Err(Fault::usage(message));
+    }
+    Ok(())
+}
+
+async fn tell(args: &Run, store: &Store, mask: Mask, story: &mut Story) -> Result<Code, Fault> {
+    let ears = Ears::open().map_err(refused)?;
+    let lease = lease(args, store, &ears, story).await?;
+    let door = open_door(args, store, &lease);
+    let link = start(args, mask, &lease, door.as_ref());
+    let link = match link {
+        Ok(link) => link,
+        Err(error) => {
+            let_go(lease, story).await;
+            return Err(refused(error));
+        }
+    };
+    let mut watch = Watch::new(args, &ears, lease, door, story);
+    let code = watch.follow(link).await;
+    let Watch { lease, .. } = watch;
+    let_go(lease, story).await;
+    Ok(code)
+}
+
+/// A share in an outer run's lease, or one of our own.
+async fn lease(args: &Run, store: &Store, ears: &Ears, story: &mut Story) -> Result<Lease, Fault> {
+    let begun = keeper::now();
+    let lease = match Joined::find(&args.name, store).await {
+        Some(joined) => Lease::Joined(joined),
+        None => {
+            let renew = if args.no_renew { Renewal::Off } else { Renewal::Auto };
+            let (policy, waiting, quiet) = (&args.policy, &args.waiting, args.store.quiet);
+            let wish = Wish { name: &args.name, store, policy, waiting, renew, quiet };
+            Lease::own(obtain(&wish, ears).await?, policy.ttl)
+        }
+    };
+    story.granted_at = Some(stamp());
+    story.waited_ms = Some(super::view::millis(keeper::now().since(begun)));
+    story.joined = matches!(lease, Lease::Joined(_));
+    story.claim = Some(lease.claim());
+    story.token = Some(lease.token());
+    Ok(lease)
+}
+
+/// Lets nested runs in; only a lease of our own has a door.
+fn open_door(args: &Run, store: &Store, lease: &Lease) -> Option<Door> {
+    let Lease::Own { ttl, told, .. } = lease else { return None };
+    let held = Held {
+        name: args.name.clone(),
+        store: store.fingerprint(),
+        claim: lease.claim(),
+        token: lease.token(),
+        socket: format!("leasehold/{}", lease.claim()),
+    };
+    // Without a door, nothing can join; the run itself is as good.
+    Door::open(held, *ttl, *told).ok()
+}
+
+fn start(args: &Run, mask: Mask, lease: &Lease, door: Option<&Door>) -> std::io::Result<Link> {
+    let spans = Spans::of(lease.ttl(), args.grace.unwrap_or(Spans::DEFAULT_GRACE));
+    let setup = Setup {
+        deadline_ns: lease.deadline().as_nanos(),
+        grace_ms: super::view::millis(spans.grace),
+        reserve_ms: super::view::millis(spans.reserve),
+        kills: args.on_lost == OnLost::Kill,
+        job_group: rustix::process::getpgrp().as_raw_nonzero().get(),
+        mask,
+    };
+    let mut around = held::around();
+    around.extend(door.map(|door| door.held().clone()));
+    let env = [
+        ("LEASEHOLD_NAME", args.name.clone()),
+        ("LEASEHOLD_TOKEN", lease.token().to_string()),
+        ("LEASEHOLD_CLAIM", lease.claim()),
+        (held::VARIABLE, held::text(&around)),
+    ];
+    Link::start(&setup, &args.command, &env)
+}
+
+/// Gives the lease back. Whatever becomes of that, the command's own exit code stands.
+async fn let_go(lease: Lease, story: &mut Story) {
+    let Lease::Own { granted, .. } = lease else {
+        story.release = Some("joined".into());
+        return;
+    };
+    let released = timeout(FAREWELL, granted.guard.release()).await;
+    story.release = Some(match released {
+        Ok(Ok(released)) => release::word(&released).into(),
+        Ok(Err(error)) => {
+            say(format_args!("the lock ends by itself; its release failed: {}", Fault::from(error).message));
+            "failed".into()
+        }
+        Err(_) => {
+            say("the lock ends by itself; its release was not answered");
+            "failed".into()
+        }
+    });
+    goodbye(granted.client).await;
+}
+
+/// One run, from the keeper's start to the end of the command's tree.
+struct Watch<'a> {
+    args: &'a Run,
+    ears: &'a Ears,
+    lease: Lease,
+    door: Option<Door>,
+    story: &'a mut Story,
+    end: Option<CommandEnd>,
+    lease_lost: bool,
+    ending: bool,
+    shared: bool,
+    swept: bool,
+}
+
+impl<'a> Watch<'a> {
+    fn new(args: &'a Run, ears: &'a Ears, lease: Lease, door: Option<Door>, story: &'a mut Story) -> Watch<'a> {
+        Watch {
+            args,
+            ears,
+            lease,
+            door,
+            story,
+            end: None,
+            lease_lost: false,
+            ending: false,
+            shared: false,
+            swept: false,
+        }
+    }
+
+    /// Until nothing of the tree is left, nor anybody who joined.
+    async fn follow(&mut self, mut link: Link) -> Code {
+        loop {
+            let to_sweep = self.end.is_some() && !self.swept && !self.args.wait_tree;
+            tokio::select! {
+                note = link.note() => match note {
+                    Some(Note::Gone(lost)) => {
+                        link.finish();
+                        return self.gone(lost).await;
+                    }
+                    Some(note) => self.heard(note, &link).await,
+                    None => return self.bereaved(link).await,
+                },
+                change = self.lease.changed(), if !self.lease_lost => self.changed(change, Some(&link)),
+                arrival = self.ears.next() => self.pass_on(arrival, &link),
+                () = all_left(self.door.as_ref()), if to_sweep => {
+                    self.swept = true;
+                    link.tell(Order::Sweep);
+                }
+            }
+        }
+    }
+
+    async fn heard(&mut self, note: Note, link: &Link) {
+        match note {
+            Note::Started(_) | Note::Gone(_) => {}
+            Note::NotStarted(errno) => {
+                self.ended(CommandEnd::NotStarted(errno));
+                let command = self.args.command[0].to_string_lossy();
+                say(format_args!("{command}: {}", std::io::Error::from_raw_os_error(errno)));
+            }
+            Note::Shared => self.shared = true,
+            Note::Stopped(_) => {
+                sys::stop(true);
+                // Running again, or never stopped because no shell could continue us; the pause is for the stop to take hold.
+                sleep(Duration::from_millis(100)).await;
+                link.tell(Order::Continue);
+            }
+            Note::Exited(code) => self.ended(CommandEnd::Exited(code)),
+            Note::Killed(signal) => self.ended(CommandEnd::Killed(signal)),
+            Note::Ending => self.told_to_end(),
+            Note::Killing => {
+                if self.ending {
+                    say("killing what is left of the command");
+                }
+            }
+            Note::Immune(count) => say(format_args!("{count} of the command's processes cannot be killed by this user")),
+        }
+    }
+
+    fn ended(&mut self, end: CommandEnd) {
+        self.end = Some(end);
+        self.story.command = Some(end);
+    }
+
+    fn told_to_end(&mut self) {
+        self.ending = true;
+        let why = self.story.lost.get_or_insert_with(|| "no renewal came through in time".into());
+        if let Some(door) = &self.door {
+            door.lost(why);
+        }
+        let left = self.lease.deadline().since(keeper::now());
+        say(format_args!("the lock {} is as good as lost, {} before its end: ending the command", self.args.name, humane(left)));
+    }
+
+    fn changed(&mut self, change: Change, link: Option<&Link>) {
+        match change {
+            Change::Until(deadline) => {
+                if let Some(link) = link {
+                    link.tell(Order::Renewed(deadline.as_nanos()));
+                }
+                if let Some(door) = &self.door {
+                    door.renewed(deadline);
+                }
+            }
+            Change::Doubt(_) => {}
+            Change::Lost(why) => {
+                self.lease_lost = true;
+                if let Some(link) = link {
+                    link.tell(Order::Lost);
+                }
+                if let Some(door) = &self.door {
+                    door.lost(&why);
+                }
+                let ends = if self.args.on_lost == OnLost::Warn { ", and the command runs on without it" } else { "" };
+                say(format_args!("lost the lock {}: {why}{ends}", self.args.name));
+                self.story.lost = Some(why);
+            }
+        }
+    }
+
+    fn pass_on(&self, arrival: Arrival, link: &Link) {
+        // In a shared group the terminal has signalled the command itself already.
+        if !(self.shared && arrival.from_terminal) {
+            link.tell(Order::Signal(arrival.signal));
+        }
+        if self.shared && arrival.signal == libc::SIGTSTP {
+            sys::stop(false);
+        }
+    }
+
+    /// The tree is gone; the lock stays until those who joined from outside of it have left too.
+    async fn gone(&mut self, lost: bool) -> Code {
+        self.story.ended_at = Some(stamp());
+        loop {
+            tokio::select! {
+                () = all_left(self.door.as_ref()) => break,
+                change = self.lease.changed(), if !self.lease_lost => self.changed(change, None),
+            }
+        }
+        match self.end {
+            _ if lost => exit::LOST,
+            Some(CommandEnd::Exited(code)) => Code::of_command(code),
+            Some(CommandEnd::Killed(signal)) => Code::of_signal(signal),
+            Some(CommandEnd::NotStarted(errno)) => Code::of_start(errno),
+            None => exit::LOST,
+        }
+    }
+
+    /// The keeper is dead.
+    async fn bereaved(&mut self, link: Link) -> Code {
+        say("the keeper was killed: killing the command");
+        let why = self.story.lost.get_or_insert_with(|| "the keeper was killed".into());
+        if let Some(door) = &self.door {
+            door.lost(why);
+        }
+        let immune = link.clean_up().await;
+        if immune > 0 {
+            say(format_args!("{immune} of the command's processes cannot be killed by this user"));
+        }
+        self.story.ended_at = Some(stamp());
+        exit::LOST
+    }
+}
+
+/// Waits until nobody is inside, and lets nobody in any more.
+async fn all_left(door: Option<&Door>) {
+    if let Some(door) = door {
+        door.close_when_empty().await;
+    }
+}

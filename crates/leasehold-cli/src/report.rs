@@ -1,0 +1,93 @@
+//! The story of one run, for `--report`.
+
+use crate::exit::Code;
+use serde::Serialize;
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// What happened, in a stable shape: `null` for what did not. Times are RFC 3339 by this host's wall clock.
+#[derive(Clone, Debug, Serialize)]
+pub struct Story {
+    /// The lock.
+    pub name: String,
+    /// When it was asked for.
+    pub asked_at: String,
+    /// When it was granted, or joined.
+    pub granted_at: Option<String>,
+    /// How long that took.
+    pub waited_ms: Option<u64>,
+    /// True if the lock of an outer run was joined.
+    pub joined: bool,
+    /// The claim that held.
+    pub claim: Option<String>,
+    /// Its token.
+    pub token: Option<u64>,
+    /// How the command ended.
+    pub command: Option<CommandEnd>,
+    /// When nothing of the command's tree was left.
+    pub ended_at: Option<String>,
+    /// Why the lock was lost.
+    pub lost: Option<String>,
+    /// What the store answered to the release: released, expired, gone, taken, joined or failed.
+    pub release: Option<String>,
+    /// Why the run could not go on.
+    pub error: Option<String>,
+    /// Our own exit code.
+    pub exit_code: Option<Code>,
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandEnd {
+    /// By itself, with this code.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+    /// It never started, by this error of the system.
+    NotStarted(i32),
+}
+
+impl Story {
+    /// The story of a run that begins now.
+    pub fn begin(name: &str) -> Story {
+        Story {
+            name: name.into(),
+            asked_at: stamp(),
+            granted_at: None,
+            waited_ms: None,
+            joined: false,
+            claim: None,
+            token: None,
+            command: None,
+            ended_at: None,
+            lost: None,
+            release: None,
+            error: None,
+            exit_code: None,
+        }
+    }
+
+    /// Writes the story to `file` in one step: a reader sees the whole of it or the file before.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn write(&self, file: &Path) -> io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+        let draft = file.with_file_name(format!(".{name}.{}", std::process::id()));
+        let written = fs::File::create(&draft).and_then(|mut out| out.write_all(&text)).and_then(|()| fs::rename(&draft, file));
+        if written.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        written
+    }
+}
+
+/// Now, by the wall clock.
+pub fn stamp() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}

@@ -1,0 +1,180 @@
+//! The machine while it holds: deadline, renewals, doubt, loss.
+
+use super::end::Ending;
+use super::parts::{Call, Jitter};
+use super::{Event, Failed, Holder, LostWhy, Phase, Start, Trouble};
+use crate::policy::Renewal;
+use crate::time::Instant;
+use crate::token::Token;
+use crate::verb::RenewReply;
+use core::time::Duration;
+
+/// A lease as the holder counts it: so long, from the sending of the request that won it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) sent_at: Instant,
+    pub(super) span: Duration,
+}
+
+/// What a machine knows while it holds.
+#[derive(Debug)]
+pub(super) struct Hold {
+    pub(super) token: Token,
+    pub(super) deadline: Instant,
+    /// When the next renewal goes out, unless one is in flight; `None` if none is to be sent any more.
+    pub(super) next_renew: Option<Instant>,
+    /// True once the grant was told.
+    pub(super) told: bool,
+    /// True once the hold is to outlive its client.
+    pub(super) detaching: bool,
+    pub(super) granted_at: Instant,
+    lease: Lease,
+    in_doubt: bool,
+    failures: u32,
+}
+
+impl Hold {
+    /// True if a renewal is still to come, so that running out of time is a failure rather than the plan.
+    pub(super) fn renewing(&self) -> bool {
+        self.next_renew.is_some()
+    }
+
+    pub(super) fn wake(&self, renewal_in_flight: bool) -> Instant {
+        let renew = self.next_renew.filter(|_| !renewal_in_flight).unwrap_or(Instant::FAR);
+        let doubt = if self.can_fall_in_doubt() { self.doubt_at() } else { Instant::FAR };
+        self.deadline.min(renew).min(doubt)
+    }
+
+    /// True at the first look after less than a third of the lease is left.
+    pub(super) fn falls_in_doubt(&mut self, now: Instant) -> bool {
+        let falls = self.can_fall_in_doubt() && now >= self.doubt_at();
+        self.in_doubt |= falls;
+        falls
+    }
+
+    pub(super) fn renew_if_overdue(&mut self, now: Instant) {
+        if self.failures > 0 && self.next_renew.is_some() {
+            self.next_renew = Some(now);
+        }
+    }
+
+    fn can_fall_in_doubt(&self) -> bool {
+        self.told && !self.in_doubt && self.renewing()
+    }
+
+    fn doubt_at(&self) -> Instant {
+        self.deadline.before(self.lease.span / 3)
+    }
+
+    /// When the renewal after this lease goes out: at a third of it, and not past `max_hold`.
+    fn renewal_after(&self, start: &Start, lease: Lease, jitter: &mut Jitter) -> Option<Instant> {
+        if start.policy.renew == Renewal::Off {
+            return None;
+        }
+        self.before_max_hold(start, lease.sent_at + jitter.shorten(lease.span / 3))
+    }
+
+    fn before_max_hold(&self, start: &Start, at: Instant) -> Option<Instant> {
+        let last = start.policy.max_hold.map_or(Instant::FAR, |max_hold| self.granted_at + max_hold);
+        (at <= last).then_some(at)
+    }
+}
+
+impl<E: Trouble> Holder<E> {
+    /// The hold that this grant starts; told at once, or after the renewal that brings the full ttl.
+    pub(super) fn hold(&mut self, now: Instant, token: Token, lease: Lease) -> Hold {
+        let policy = &self.start.policy;
+        let full_needed = self.start.full_ttl || policy.renew == Renewal::Off;
+        let mut hold = Hold {
+            token,
+            deadline: self.start.timing.deadline(lease.sent_at, lease.span),
+            next_renew: Some(now),
+            told: !full_needed || lease.span >= policy.ttl,
+            detaching: false,
+            granted_at: now,
+            lease,
+            in_doubt: false,
+            failures: 0,
+        };
+        if hold.told {
+            hold.next_renew = hold.renewal_after(&self.start, lease, &mut self.jitter);
+        }
+        hold
+    }
+
+    pub(super) fn renew_answered(&mut self, now: Instant, call: Call, answer: Result<RenewReply, E>) {
+        if !matches!(self.phase, Phase::Held(_)) {
+            return;
+        }
+        match answer {
+            Ok(RenewReply::Renewed(bound)) => {
+                if let Some(lease) = self.lease_of(bound, Some(call.sent_at)) {
+                    self.renewed(call, lease);
+                }
+            }
+            Ok(RenewReply::Lost) => self.lose(now, LostWhy::Store),
+            Err(error) => self.renewal_failed(now, error),
+        }
+    }
+
+    fn renewed(&mut self, call: Call, lease: Lease) {
+        self.lengthen(lease);
+        let Phase::Held(hold) = &mut self.phase else { return };
+        if call.detached {
+            self.events.push_back(Event::Detached);
+            return self.finish();
+        }
+        let first = !core::mem::replace(&mut hold.told, true);
+        let event = if first { Event::Granted(hold.token) } else { Event::Renewed };
+        self.events.push_back(event);
+    }
+
+    /// Moves the deadline, never back, and plans the next renewal.
+    pub(super) fn lengthen(&mut self, lease: Lease) {
+        let Phase::Held(hold) = &mut self.phase else { return };
+        let deadline = self.start.timing.deadline(lease.sent_at, lease.span);
+        if deadline > hold.deadline {
+            hold.deadline = deadline;
+            hold.lease = lease;
+        }
+        hold.failures = 0;
+        let planned = hold.renewal_after(&self.start, lease, &mut self.jitter);
+        // A renewal that was in flight when the detach came does not carry its mark.
+        hold.next_renew = if hold.detaching { Some(lease.sent_at) } else { planned };
+        if core::mem::take(&mut hold.in_doubt) {
+            self.events.push_back(Event::Recovered);
+        }
+    }
+
+    fn renewal_failed(&mut self, now: Instant, error: E) {
+        let Phase::Held(hold) = &mut self.phase else { return };
+        let pause = self.jitter.backoff(hold.failures, self.start.policy.beat() / 2);
+        hold.failures += 1;
+        hold.next_renew = hold.before_max_hold(&self.start, now + pause);
+        self.events.push_back(Event::RenewalFailed(error.clone()));
+        if !hold.told && error.is_permanent() {
+            self.events.push_back(Event::Failed(Failed::Trouble(error)));
+            self.phase = Phase::Ending(Ending::quiet(&self.start, now));
+        }
+    }
+
+    /// The lease ended without a release: told once, and final.
+    pub(super) fn lose(&mut self, now: Instant, why: LostWhy) {
+        let Phase::Held(hold) = &self.phase else { return };
+        if !hold.told {
+            // Nobody believes in it yet, so nobody lost anything: this attempt is spent.
+            self.events.push_back(Event::Failed(Failed::Spent));
+            self.phase = Phase::Ending(Ending::quiet(&self.start, now));
+            return;
+        }
+        self.events.push_back(Event::Lost(why));
+        self.phase = Phase::Lost { by_time: matches!(why, LostWhy::Ended | LostWhy::Expired) };
+    }
+
+    pub(super) fn detach(&mut self, now: Instant) {
+        if let Phase::Held(hold) = &mut self.phase {
+            hold.detaching = true;
+            hold.next_renew = Some(now);
+        }
+    }
+}

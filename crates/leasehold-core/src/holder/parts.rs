@@ -1,0 +1,69 @@
+//! Small parts of the machine: requests in flight, the asks that were sent, jitter.
+
+use crate::claim::ReqNo;
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+/// A request in flight.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) no: ReqNo,
+    pub(super) sent_at: Instant,
+    pub(super) io_deadline: Instant,
+    /// True for the renewal that marks the hold as outliving its client.
+    pub(super) detached: bool,
+}
+
+impl Call {
+    /// Takes the call out if it is the one with this number; a reply to any other is ignored.
+    pub(super) fn take(call: &mut Option<Call>, no: ReqNo) -> Option<Call> {
+        call.take_if(|call| call.no == no)
+    }
+}
+
+/// When the last asks were sent, for grants that count from one of them.
+#[derive(Debug, Default)]
+pub(super) struct SentAsks(VecDeque<(ReqNo, Instant)>);
+
+impl SentAsks {
+    /// A place lives three beats, and one ask goes out per beat, or a few more when the link flaps.
+    const REMEMBERED: usize = 16;
+
+    pub(super) fn push(&mut self, no: ReqNo, sent_at: Instant) {
+        if self.0.len() == Self::REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back((no, sent_at));
+    }
+
+    /// When this ask was sent; `None` if it is no longer remembered: then it is no evidence.
+    pub(super) fn sent_at(&self, no: ReqNo) -> Option<Instant> {
+        self.0.iter().find(|(sent, _)| *sent == no).map(|(_, at)| *at)
+    }
+}
+
+/// A small random source for jitter (xorshift); never for ids.
+#[derive(Debug)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    pub(super) fn new(seed: u64) -> Jitter {
+        Jitter(seed | 1)
+    }
+
+    /// Between four fifths of `span` and `span`.
+    pub(super) fn shorten(&mut self, span: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let fifth = span / 5;
+        span - fifth * u32::try_from(self.0 >> 40 & 0xff).unwrap_or(0) / 255
+    }
+
+    /// The pause before try number `failures + 1`: doubles from 25 ms up to `most`.
+    pub(super) fn backoff(&mut self, failures: u32, most: Duration) -> Duration {
+        let pause = Duration::from_millis(25) * (1 << failures.min(10));
+        self.shorten(pause.min(most))
+    }
+}

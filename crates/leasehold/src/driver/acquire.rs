@@ -1,0 +1,151 @@
+//! Acquiring: attempts with fresh ids until one is granted or the wait is over.
+
+use super::claimant::Inner;
+use super::{Claimant, Driver};
+use crate::engine::Route;
+use crate::error::Error;
+use crate::guard::Released;
+use futures_util::future::{Either, select};
+use leasehold_core::{Failed, HoldPolicy, Input, Instant, Reply, Request, ResourceName, Start, Trouble, Wait, Want};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is to be acquired, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) resource: ResourceName,
+    pub(crate) want: Want,
+    pub(crate) policy: HoldPolicy,
+    /// True if the grant is told only once the full ttl is in force.
+    pub(crate) full_ttl: bool,
+}
+
+/// How long an acquire waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Patience {
+    Once,
+    For(Duration),
+    Forever,
+}
+
+impl Driver {
+    /// Acquires what is ordered; `None` if others held until the end of the wait.
+    ///
+    /// Dropping the future at any await withdraws the claim.
+    pub(crate) async fn acquire(self: &Arc<Driver>, order: &Order, patience: Patience) -> Result<Option<Arc<Claimant>>, Error> {
+        let wait = match patience {
+            Patience::Once => Wait::Once,
+            Patience::For(span) => Wait::Until(self.world.now() + span),
+            Patience::Forever => Wait::Until(Instant::FAR),
+        };
+        loop {
+            match self.attempt(order, wait).await {
+                Ok(claimant) => return Ok(Some(claimant)),
+                Err(Failed::Held(_)) => return Ok(None),
+                Err(Failed::Trouble(error)) => return Err(error.about(&order.resource)),
+                Err(Failed::Spent) if wait == Wait::Once => {
+                    return Err(Error::unavailable("the store answered too late for the lease").about(&order.resource));
+                }
+                Err(Failed::Spent) => {}
+            }
+        }
+    }
+
+    async fn attempt(self: &Arc<Driver>, order: &Order, wait: Wait) -> Result<Arc<Claimant>, Failed<Error>> {
+        let mut pending = Pending::new(self, order, wait);
+        let claimant = Arc::clone(&pending.claimant);
+        if let Some(request) = self.advance(&claimant, Input::Tick) {
+            self.ask_first(&claimant, request).await;
+        }
+        let outcome = claimant.until(|inner| inner.outcome.clone()).await;
+        pending.undo = outcome.is_err();
+        outcome.map(|_| claimant)
+    }
+
+    /// The first ask travels on the caller's runtime, if that is the one which connected: no hop to another thread.
+    async fn ask_first(self: &Arc<Driver>, claimant: &Arc<Claimant>, request: Request) {
+        if !self.at_home() {
+            return self.dispatch(claimant, request);
+        }
+        let answer = pin!(self.send(claimant, request, Route::Caller));
+        let moved_on = pin!(claimant.moves_on_from(request.no));
+        if let Either::Left((reply, _)) = select(answer, moved_on).await {
+            self.step(claimant, Input::Reply(request.no, reply));
+        }
+    }
+
+    /// Gives a hold back and waits for the store's answer, for one beat at most.
+    ///
+    /// Dropping the future leaves the release to the background.
+    pub(crate) async fn release(self: &Arc<Driver>, claimant: &Arc<Claimant>) -> Result<Released, Error> {
+        if let Some(request) = self.advance(claimant, Input::Release) {
+            self.send_release(claimant, request).await;
+        }
+        let ended = |inner: &mut Inner| (inner.released.is_some() || inner.done).then(|| inner.released.clone());
+        match claimant.until(ended).await {
+            Some(answer) => super::public_answer(answer),
+            None => Ok(Released::Expired),
+        }
+    }
+
+    async fn send_release(self: &Arc<Driver>, claimant: &Arc<Claimant>, request: Request) {
+        // Only a claim that asked once, by this runtime, is released by it: behind every other ask goes the driver.
+        if !self.at_home() || claimant.lock().asks != 1 {
+            return self.dispatch(claimant, request);
+        }
+        let mut unsent = Unsent { driver: self, claimant, request: Some(request) };
+        let answer = pin!(self.send(claimant, request, Route::Caller));
+        let moved_on = pin!(claimant.moves_on_from(request.no));
+        if let Either::Left((reply, _)) = select(answer, moved_on).await {
+            unsent.request = None;
+            self.step(claimant, Input::Reply(request.no, reply));
+        }
+    }
+}
+
+/// A claim whose grant somebody waits for.
+struct Pending<'a> {
+    driver: &'a Arc<Driver>,
+    claimant: Arc<Claimant>,
+    undo: bool,
+}
+
+impl<'a> Pending<'a> {
+    fn new(driver: &'a Arc<Driver>, order: &Order, wait: Wait) -> Pending<'a> {
+        let start = Start {
+            claim: driver.fresh_claim(),
+            want: order.want,
+            policy: order.policy,
+            timing: driver.timing,
+            wait,
+            full_ttl: order.full_ttl,
+            seed: driver.world.random(),
+        };
+        Pending { driver, claimant: driver.enlist(order.resource.clone(), start), undo: true }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.undo {
+            self.driver.step(&self.claimant, Input::Cancel);
+        }
+    }
+}
+
+/// A release whose future may be dropped before it left.
+struct Unsent<'a> {
+    driver: &'a Arc<Driver>,
+    claimant: &'a Arc<Claimant>,
+    request: Option<Request>,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Some(request) = self.request {
+            let unanswered = Reply::Release(Err(Error::unanswered()));
+            self.driver.step(self.claimant, Input::Reply(request.no, unanswered));
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The driver: moves every claim's machine between the clock, the engine and whoever waits.
+//!
+//! A claim's machine is moved by whichever thread has something for it, under the claim's own lock: the caller with its first
+//! ask, the driver's thread with replies, notices and timers, the watch with a deadline. Requests that come out are sent from
+//! the driver's thread, but for the first ask and its release, which travel on the caller's runtime.
+
+mod acquire;
+mod callbacks;
+mod claimant;
+mod timers;
+mod watch;
+
+pub(crate) use acquire::{Order, Patience};
+use claimant::public_answer;
+pub(crate) use claimant::{Claimant, plain_answer};
+
+use crate::engine::{ClaimCall, Engine, Notice, ReleaseCall, RenewCall, Route};
+use crate::error::Error;
+use crate::observer::{Failure, Observed, Observer, What};
+use crate::world::World;
+pub(crate) use claimant::Inner;
+use leasehold_core::{ClaimId, Event, Holder, Input, Instant, Manner, Reply, Request, ResourceName, Start, Timing, Verb};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use timers::Timers;
+use tokio::runtime::Id;
+use tokio::sync::Notify;
+
+/// Moves every claim of one client.
+pub(crate) struct Driver {
+    engine: Arc<dyn Engine>,
+    world: World,
+    client: u64,
+    timing: Timing,
+    observer: Option<Arc<dyn Observer>>,
+    /// The runtime that connected; calls by the caller's route are only polled there.
+    home: Option<Id>,
+    live: Mutex<HashMap<ClaimId, Arc<Claimant>>>,
+    timers: Timers<Weak<Claimant>>,
+    timers_changed: Notify,
+    /// How many claims are ending and not answered yet.
+    ending: AtomicUsize,
+    idle: Notify,
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) world: World,
+    pub(crate) client: u64,
+    pub(crate) timing: Timing,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Driver {
+    /// Starts to move claims; ends with the world's thread.
+    pub(crate) fn start(parts: Parts) -> Arc<Driver> {
+        watch::start();
+        let driver = Arc::new(Driver {
+            engine: parts.engine,
+            world: parts.world,
+            client: parts.client,
+            timing: parts.timing,
+            observer: parts.observer,
+            home: World::current_runtime(),
+            live: Mutex::default(),
+            timers: Timers::new(),
+            timers_changed: Notify::new(),
+            ending: AtomicUsize::new(0),
+            idle: Notify::new(),
+        });
+        driver.world.spawn(Arc::clone(&driver).run_timers());
+        driver.world.spawn(Arc::clone(&driver).run_notices());
+        driver
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        self.timing
+    }
+
+    /// True if the calling task may poll calls by the caller's route.
+    fn at_home(&self) -> bool {
+        self.home.is_some() && World::current_runtime() == self.home
+    }
+
+    /// Moves a claim by one input, and sends what comes out from the driver's thread.
+    pub(crate) fn step(self: &Arc<Driver>, claimant: &Arc<Claimant>, input: Input<Error>) {
+        if let Some(request) = self.advance(claimant, input) {
+            self.dispatch(claimant, request);
+        }
+    }
+
+    /// Moves a claim by one input; returns what is to be sent.
+    fn advance(self: &Arc<Driver>, claimant: &Arc<Claimant>, input: Input<Error>) -> Option<Request> {
+        let mut inner = claimant.lock();
+        // Read under the lock, so that the machine's time never goes back.
+        let now = self.world.now();
+        if matches!(input, Input::Cancel) && inner.cancel() {
+            self.show(claimant, now.since(inner.since), What::Failed(Failure::Cancelled));
+        }
+        inner.machine.handle(now, input);
+        let request = inner.machine.poll_request(now);
+        if let Some(request) = request {
+            inner.count_ask(request.verb);
+        }
+        while let Some(event) = inner.machine.poll_event() {
+            self.tell(claimant, &mut inner, event, now);
+        }
+        claimant.publish(&mut inner);
+        self.plan(claimant, &mut inner, now);
+        self.count_ending(claimant, &mut inner);
+        drop(inner);
+        claimant.wake_all();
+        request
+    }
+
+    fn tell(self: &Arc<Driver>, claimant: &Arc<Claimant>, inner: &mut Inner, event: Event<Error>, now: Instant) {
+        let Some(what) = inner.absorb(event) else { return };
+        let after = now.since(inner.since);
+        match what {
+            What::Granted(_) => inner.since = now,
+            What::Lost(why) => self.tell_loss(inner, why),
+            _ => {}
+        }
+        self.show(claimant, after, what);
+    }
+
+    fn tell_loss(&self, inner: &mut Inner, why: leasehold_core::LostWhy) {
+        if let Some(cancellation) = &inner.cancellation {
+            cancellation.cancel();
+        }
+        for on_lost in inner.on_lost.drain(..) {
+            callbacks::run_later(Box::new(move || on_lost(why)));
+        }
+    }
+
+    /// Runs `then` if the claim's hold is lost, at once if it is already.
+    pub(crate) fn on_lost(&self, claimant: &Claimant, then: claimant::OnLost) {
+        let mut inner = claimant.lock();
+        match inner.lost {
+            Some(why) => callbacks::run_later(Box::new(move || then(why))),
+            None => inner.on_lost.push(then),
+        }
+    }
+
+    fn show(&self, claimant: &Claimant, after: Duration, what: What) {
+        if let Some(observer) = &self.observer {
+            let observer = Arc::clone(observer);
+            let seen = Observed { resource: claimant.resource.clone(), claim: claimant.claim, after, what };
+            callbacks::run_later(Box::new(move || observer.saw(&seen)));
+        }
+    }
+
+    /// Plans the next look: by the driver for what the machine wants, by the watch for the deadline.
+    fn plan(self: &Arc<Driver>, claimant: &Arc<Claimant>, inner: &mut Inner, now: Instant) {
+        // A look planned too early costs one tick; moving it at every step would cost more.
+        inner.timer.take_if(|planned| planned.at <= now);
+        if let Some(wake) = inner.machine.poll_wake()
+            && inner.timer.is_none_or(|planned| planned.at > wake)
+        {
+            if let Some(planned) = inner.timer.take() {
+                self.timers.forget(planned);
+            }
+            inner.timer = Some(self.timers.plan(wake, Arc::downgrade(claimant), |_| self.timers_changed.notify_one()));
+        }
+        inner.watch.take_if(|planned| planned.at <= now);
+        if let Some(deadline) = claimant.deadline()
+            && inner.watch.is_none()
+        {
+            let watched = Watchpoint { driver: Arc::downgrade(self), claimant: Arc::downgrade(claimant) };
+            inner.watch = Some(watch::plan(deadline, Box::new(watched)));
+        }
+    }
+
+    fn count_ending(&self, claimant: &Claimant, inner: &mut Inner) {
+        if inner.machine.is_ending() && !inner.ending {
+            inner.ending = true;
+            self.ending.fetch_add(1, Ordering::Relaxed);
+        }
+        if !inner.done {
+            return;
+        }
+        if let Some(planned) = inner.timer.take() {
+            self.timers.forget(planned);
+        }
+        if let Some(planned) = inner.watch.take() {
+            watch::forget(planned);
+        }
+        if self.live().remove(&claimant.claim).is_some() {
+            if inner.ending {
+                self.ending.fetch_sub(1, Ordering::Relaxed);
+            }
+            self.idle.notify_waiters();
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<ClaimId, Arc<Claimant>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dispatch(self: &Arc<Driver>, claimant: &Arc<Claimant>, request: Request) {
+        let driver = Arc::clone(self);
+        let claimant = Arc::clone(claimant);
+        self.world.spawn(async move {
+            let reply = driver.send(&claimant, request, Route::Driver).await;
+            driver.step(&claimant, Input::Reply(request.no, reply));
+        });
+    }
+
+    async fn send(&self, claimant: &Claimant, request: Request, route: Route) -> Reply<Error> {
+        let resource = claimant.resource.clone();
+        let (claim, want, terms, io_deadline) = (claimant.claim, claimant.want, claimant.terms, request.io_deadline);
+        let about = |error: Error| error.about(&claimant.resource);
+        match request.verb {
+            Verb::Claim(ask) => {
+                let call = ClaimCall { resource, claim, want, terms, ask, route, io_deadline };
+                Reply::Claim(self.engine.claim(call).await.map_err(about))
+            }
+            Verb::Renew { detached } => {
+                let call = RenewCall { resource, claim, want, terms, detached, io_deadline };
+                Reply::Renew(self.engine.renew(call).await.map_err(about))
+            }
+            Verb::Release { keep } => {
+                let call = ReleaseCall { resource, claim, manner: Manner::Own { keep }, route, io_deadline };
+                Reply::Release(self.engine.release(call).await.map_err(about))
+            }
+        }
+    }
+
+    async fn run_timers(self: Arc<Driver>) {
+        loop {
+            while let Some(claimant) = self.timers.pop_due(self.world.now()) {
+                if let Some(claimant) = claimant.upgrade() {
+                    self.step(&claimant, Input::Tick);
+                }
+            }
+            let mut next = Instant::FAR;
+            self.timers.arm(|at| next = at);
+            let slept = std::pin::pin!(self.world.sleep_until(next));
+            let changed = std::pin::pin!(self.timers_changed.notified());
+            futures_util::future::select(slept, changed).await;
+        }
+    }
+
+    async fn run_notices(self: Arc<Driver>) {
+        let mut notices = self.engine.notices();
+        while let Some(notice) = notices.recv().await {
+            self.notice(notice);
+        }
+    }
+
+    fn notice(self: &Arc<Driver>, notice: Notice) {
+        match notice {
+            Notice::AskAgain(resource) => self.step_all(|claimant| claimant.resource == resource, &Input::AskAgain),
+            Notice::Granted(grant) => self.step_one(grant.claim, Input::Granted(grant)),
+            Notice::LinkDown => {}
+            Notice::LinkUp => self.step_all(|_| true, &Input::LinkUp),
+            Notice::Revoked(claim) => self.step_one(claim, Input::Revoked),
+        }
+    }
+
+    fn step_one(self: &Arc<Driver>, claim: ClaimId, input: Input<Error>) {
+        let claimant = self.live().get(&claim).cloned();
+        if let Some(claimant) = claimant {
+            self.step(&claimant, input);
+        }
+    }
+
+    fn step_all(self: &Arc<Driver>, wanted: impl Fn(&Claimant) -> bool, input: &Input<Error>) {
+        let claimants: Vec<_> = self.live().values().filter(|claimant| wanted(claimant)).cloned().collect();
+        for claimant in claimants {
+            self.step(&claimant, input.clone());
+        }
+    }
+
+    /// Registers a new claim; nothing is sent yet.
+    fn enlist(&self, resource: ResourceName, start: Start) -> Arc<Claimant> {
+        let now = self.world.now();
+        let claimant = Arc::new(Claimant::new(resource, start.want, Holder::new(start, now), now));
+        self.live().insert(start.claim, Arc::clone(&claimant));
+        self.show(&claimant, Duration::ZERO, What::Attempt);
+        claimant
+    }
+
+    fn fresh_claim(&self) -> ClaimId {
+        ClaimId::new(self.client, self.world.random())
+    }
+
+    /// Runs a call that belongs to no claim of ours on the driver's thread, within `limit`.
+    pub(crate) async fn call<T, F>(&self, limit: Duration, call: impl FnOnce(Instant) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let io_deadline = self.world.now() + limit;
+        let answer = call(io_deadline);
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let world = self.world.clone();
+        self.world.spawn(async move {
+            let unanswered = || Err(<Error as leasehold_core::Trouble>::unanswered());
+            let answer = world.until(io_deadline, answer).await.unwrap_or_else(unanswered);
+            // Nobody may be waiting any more.
+            let _ = sender.send(answer);
+        });
+        receiver.await.unwrap_or_else(|_| Err(Error::unavailable("the client was shut down")))
+    }
+
+    /// Ends every claim, whoever still wants it, and waits until the store has answered.
+    pub(crate) async fn end_all(self: &Arc<Driver>) {
+        self.step_all(|_| true, &Input::Cancel);
+        self.wait_idle().await;
+    }
+
+    /// Waits until no release is under way.
+    pub(crate) async fn wait_idle(&self) {
+        loop {
+            let mut idle = std::pin::pin!(self.idle.notified());
+            idle.as_mut().enable();
+            if self.ending.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("engine", &self.engine).finish_non_exhaustive()
+    }
+}
+
+/// A claim as the watch sees it.
+struct Watchpoint {
+    driver: Weak<Driver>,
+    claimant: Weak<Claimant>,
+}
+
+impl watch::Watched for Watchpoint {
+    fn look(&self) {
+        if let (Some(driver), Some(claimant)) = (self.driver.upgrade(), self.claimant.upgrade()) {
+            driver.step(&claimant, Input::Tick);
+        }
+    }
+}

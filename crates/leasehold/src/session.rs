@@ -1,0 +1,124 @@
+//! A session: what the handles and guards of one client share, and what happens when the last of them goes.
+
+use crate::driver::{Driver, Order, Patience};
+use crate::error::Error;
+use crate::guard::{Guard, Hold};
+use crate::world::{ThreadKey, World};
+use leasehold_core::ResourceName;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::time::Duration;
+
+/// How long the drop of the last handle waits for releases that are under way.
+const FLUSH_LIMIT: Duration = Duration::from_millis(200);
+
+/// What the handles and guards of one client share.
+pub(crate) struct Session {
+    driver: Arc<Driver>,
+    /// Guards that an owner can find again.
+    owned: Mutex<HashMap<(Owner, ResourceName), Weak<Hold>>>,
+}
+
+/// Somebody who may enter a lock again that it holds already.
+///
+/// An owner is a value that you make and hand around, so it survives a task's move to another thread. All acquires of one
+/// resource with an equal owner, on one client, share one hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Owner(OwnerId);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum OwnerId {
+    Thread(ThreadKey),
+    Value(u64),
+}
+
+impl Owner {
+    /// An owner that is equal to no other.
+    #[allow(clippy::new_without_default, reason = "two defaults would not be equal")]
+    pub fn new() -> Owner {
+        Owner(OwnerId::Value(crate::world::random()))
+    }
+
+    /// The calling thread as owner; for blocking code, since a task may move to another thread at any await.
+    pub fn current_thread() -> Owner {
+        Owner(OwnerId::Thread(World::current_thread()))
+    }
+}
+
+impl Session {
+    pub(crate) fn new(driver: Arc<Driver>) -> Arc<Session> {
+        Arc::new(Session { driver, owned: Mutex::default() })
+    }
+
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
+        &self.driver
+    }
+
+    /// Acquires what is ordered, or joins the hold that `owner` has already.
+    pub(crate) async fn acquire(
+        self: &Arc<Session>,
+        order: &Order,
+        owner: Option<Owner>,
+        patience: Patience,
+    ) -> Result<Option<Guard>, Error> {
+        order.policy.check().map_err(|error| Error::from(error).about(&order.resource))?;
+        if let Some(guard) = owner.and_then(|owner| self.held_by(owner, &order.resource)) {
+            return Ok(Some(guard));
+        }
+        let claimant = self.driver.acquire(order, patience).await?;
+        let guard = claimant.map(|claimant| Guard::new(Arc::clone(self), claimant));
+        if let (Some(owner), Some(guard)) = (owner, &guard) {
+            self.remember(owner, guard);
+        }
+        Ok(guard)
+    }
+
+    fn held_by(&self, owner: Owner, resource: &ResourceName) -> Option<Guard> {
+        let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        let hold = owned.get(&(owner, resource.clone()))?.upgrade()?;
+        drop(owned);
+        (!hold.remaining().is_zero()).then(|| Guard::of(hold))
+    }
+
+    fn remember(&self, owner: Owner, guard: &Guard) {
+        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
+        // Owners come and go: what is over makes room before the map would grow.
+        if owned.len() == owned.capacity() {
+            owned.retain(|_, hold| hold.strong_count() > 0);
+        }
+        owned.insert((owner, guard.resource().clone()), Arc::downgrade(guard.hold()));
+    }
+
+    /// Ends every hold and wait, waits for the store's answers, and says goodbye.
+    pub(crate) async fn shut_down(&self) {
+        self.driver.end_all().await;
+        // A store that does not answer now has forgotten this client by itself one lease later.
+        let _ = self.driver.call(FLUSH_LIMIT, |_| self.driver.engine().close()).await;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let driver = Arc::clone(&self.driver);
+        let world = driver.world().clone();
+        let (done, flushed) = mpsc::channel();
+        let stop = world.clone();
+        world.spawn(async move {
+            driver.wait_idle().await;
+            // The same as in `shut_down`.
+            let _ = driver.engine().close().await;
+            let _ = done.send(());
+            stop.stop();
+        });
+        if !world.on_driver() {
+            let _ = flushed.recv_timeout(FLUSH_LIMIT);
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("driver", &self.driver).finish_non_exhaustive()
+    }
+}
