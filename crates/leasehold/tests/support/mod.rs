@@ -6,4 +6,8 @@ pub mod memory;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(feature = "redis")]
+pub mod proxy;
+#[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "redis")]
+pub mod redis_client;

@@ -1,0 +1,156 @@
+//! A TCP proxy that cuts, holds back and loses what passes through it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// How often a pump looks up from its socket.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Passes bytes between its clients and one server, until it is told otherwise.
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    server: SocketAddr,
+    over: AtomicBool,
+    /// Nothing passes and nothing is closed: as if the network were gone.
+    hole: AtomicBool,
+    /// New clients are turned away.
+    closed: AtomicBool,
+    /// The next request with these bytes in it reaches the server, and the connection is reset before its answer comes back.
+    lose: Mutex<Option<Vec<u8>>>,
+    connections: Mutex<Vec<(TcpStream, TcpStream)>>,
+}
+
+impl Proxy {
+    pub fn to(server_port: u16) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Arc::new(Shared {
+            server: SocketAddr::from(([127, 0, 0, 1], server_port)),
+            over: AtomicBool::new(false),
+            hole: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            lose: Mutex::default(),
+            connections: Mutex::default(),
+        });
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let accepting = shared.clone();
+        thread::spawn(move || accepting.accept(&listener));
+        Proxy { port, shared }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Resets every connection there is.
+    pub fn cut(&self) {
+        self.shared.cut();
+    }
+
+    /// Swallows everything without closing anything; what was swallowed goes on its way when this ends.
+    pub fn black_hole(&self, yes: bool) {
+        self.shared.hole.store(yes, Ordering::SeqCst);
+    }
+
+    /// Turns new clients away.
+    pub fn refuse(&self, yes: bool) {
+        self.shared.closed.store(yes, Ordering::SeqCst);
+    }
+
+    /// Lets the next request that contains `bytes` through, and resets its connection before the answer.
+    pub fn lose_answer_to(&self, bytes: &[u8]) {
+        *self.shared.lose.lock().unwrap() = Some(bytes.to_vec());
+    }
+
+    /// True once that has happened.
+    pub fn has_lost_it(&self) -> bool {
+        self.shared.lose.lock().unwrap().is_none()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.shared.cut();
+    }
+}
+
+impl Shared {
+    fn accept(self: &Arc<Shared>, listener: &TcpListener) {
+        while !self.over.load(Ordering::SeqCst) {
+            match listener.accept() {
+                Ok((client, _)) if !self.closed.load(Ordering::SeqCst) => self.join(client),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(GLANCE),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn join(self: &Arc<Shared>, client: TcpStream) {
+        let Ok(server) = TcpStream::connect(self.server) else { return };
+        for socket in [&client, &server] {
+            socket.set_nonblocking(false).unwrap();
+            socket.set_nodelay(true).unwrap();
+            socket.set_read_timeout(Some(GLANCE)).unwrap();
+        }
+        let mute = Arc::new(AtomicBool::new(false));
+        let ends = || (client.try_clone().unwrap(), server.try_clone().unwrap());
+        self.connections.lock().unwrap().push(ends());
+        let ((from_client, to_server), (to_client, from_server)) = (ends(), ends());
+        let (there, back, mute_too) = (self.clone(), self.clone(), mute.clone());
+        thread::spawn(move || there.pump(from_client, to_server, &mute, true));
+        thread::spawn(move || back.pump(from_server, to_client, &mute_too, false));
+    }
+
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, mute: &AtomicBool, request: bool) {
+        let mut buffer = [0; 65536];
+        loop {
+            let read = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                Err(_) => break,
+            };
+            while self.hole.load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
+                thread::sleep(GLANCE);
+            }
+            if request && self.is_to_be_lost(&buffer[..read]) {
+                mute.store(true, Ordering::SeqCst);
+            }
+            if !request && mute.load(Ordering::SeqCst) {
+                break;
+            }
+            if to.write_all(&buffer[..read]).is_err() {
+                break;
+            }
+        }
+        // Whoever is first ends both directions; the other finds it done.
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
+    }
+
+    fn is_to_be_lost(&self, request: &[u8]) -> bool {
+        let mut lose = self.lose.lock().unwrap();
+        let hit = lose.as_ref().is_some_and(|bytes| request.windows(bytes.len()).any(|window| window == bytes));
+        if hit {
+            *lose = None;
+        }
+        hit
+    }
+
+    fn cut(&self) {
+        for (client, server) in self.connections.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
+        }
+    }
+}
