@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use support::clock;
-use support::proxy::{Proxy, Weather};
+use support::proxy::Proxy;
 use support::redis::RedisServer;
 use tokio::runtime::{Builder, Runtime};
 
@@ -54,7 +54,7 @@ impl Scene {
 
     /// `user` is `name:password@`, or nothing.
     fn of(server: RedisServer, user: &str, ttl: Duration) -> Scene {
-        let proxy = Proxy::start(server.port());
+        let proxy = Proxy::to(server.port());
         let holder_runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let rival_runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let url = format!("redis://{user}127.0.0.1:{}", proxy.port());
@@ -150,12 +150,18 @@ fn the_server_is_killed_and_starts_again_with_its_data() {
 
 #[test]
 fn the_connection_is_black_holed() {
-    side_by_side(|run| Scene::new(run, &[]).play(run, |scene| scene.proxy.set(Weather::BlackHole), nothing));
+    side_by_side(|run| Scene::new(run, &[]).play(run, |scene| scene.proxy.black_hole(true), nothing));
 }
 
 #[test]
 fn the_connection_is_cut() {
-    side_by_side(|run| Scene::new(run, &[]).play(run, |scene| scene.proxy.set(Weather::Cut), nothing));
+    side_by_side(|run| {
+        let cut = |scene: &mut Scene| {
+            scene.proxy.refuse(true);
+            scene.proxy.cut();
+        };
+        Scene::new(run, &[]).play(run, cut, nothing);
+    });
 }
 
 #[test]
@@ -174,7 +180,7 @@ fn the_runtimes_threads_are_blocked_and_the_link_is_cut() {
         let mut blocked = None;
         let block = |scene: &mut Scene| {
             blocked = Some(block_every_thread(&scene.holder_runtime));
-            scene.proxy.set(Weather::BlackHole);
+            scene.proxy.black_hole(true);
         };
         Scene::new(run, &[]).play(run, block, nothing);
     });
@@ -197,8 +203,8 @@ fn the_runtimes_threads_are_blocked_and_nothing_else_so_the_lock_stays_held() {
 #[test]
 fn replies_are_lost() {
     side_by_side(|run| {
-        let clear = |scene: &mut Scene| scene.proxy.set(Weather::Clear);
-        Scene::new(run, &[]).play(run, |scene| scene.proxy.set(Weather::RepliesLost), clear);
+        let clear = |scene: &mut Scene| scene.proxy.lose_replies(false);
+        Scene::new(run, &[]).play(run, |scene| scene.proxy.lose_replies(true), clear);
     });
 }
 
