@@ -14,7 +14,8 @@ use crate::report::{CommandEnd, Story, stamp};
 use crate::say::{humane, say};
 use crate::store::{Fault, Store};
 use crate::sys::{self, Arrival, Mask};
-use leasehold::{Renewal, ResourceName};
+use leasehold::{Instant, Released, Renewal, ResourceName};
+use rustix::process::{getpgrp, getpid};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -68,7 +69,10 @@ async fn tell(args: &Run, store: &Store, mask: Mask, story: &mut Story) -> Resul
     let mut watch = Watch::new(args, &ears, lease, door, story);
     let code = watch.follow(link).await;
     let Watch { lease, .. } = watch;
-    let_go(lease, story).await;
+    tokio::select! {
+        () = let_go(lease, story) => {}
+        _ = ears.end() => say("the lock ends by itself; its release was cut short"),
+    }
     Ok(code)
 }
 
@@ -113,7 +117,8 @@ fn start(args: &Run, mask: Mask, lease: &Lease, door: Option<&Door>) -> std::io:
         grace_ms: super::view::millis(spans.grace),
         reserve_ms: super::view::millis(spans.reserve),
         kills: args.on_lost == OnLost::Kill,
-        job_group: rustix::process::getpgrp().as_raw_nonzero().get(),
+        job_group: getpgrp().as_raw_nonzero().get(),
+        leads: getpgrp() == getpid(),
         mask,
     };
     let mut around = held::around();
@@ -135,7 +140,13 @@ async fn let_go(lease: Lease, story: &mut Story) {
     };
     let released = timeout(FAREWELL, granted.guard.release()).await;
     story.release = Some(match released {
-        Ok(Ok(released)) => release::word(&released).into(),
+        Ok(Ok(released)) => {
+            let word = release::word(&released);
+            if released != Released::Released && story.lost.is_none() {
+                say(format_args!("the lock was not held any more at its release: {word}"));
+            }
+            word.into()
+        }
         Ok(Err(error)) => {
             say(format_args!("the lock ends by itself; its release failed: {}", Fault::from(error).message));
             "failed".into()
@@ -160,6 +171,7 @@ struct Watch<'a> {
     ending: bool,
     shared: bool,
     swept: bool,
+    begun: Instant,
 }
 
 impl<'a> Watch<'a> {
@@ -175,6 +187,7 @@ impl<'a> Watch<'a> {
             ending: false,
             shared: false,
             swept: false,
+            begun: keeper::now(),
         }
     }
 
@@ -235,12 +248,26 @@ impl<'a> Watch<'a> {
 
     fn told_to_end(&mut self) {
         self.ending = true;
-        let why = self.story.lost.get_or_insert_with(|| "no renewal came through in time".into());
+        if self.story.lost.is_some() {
+            say("ending the command");
+            return;
+        }
+        let why = self.why_unrenewed();
         if let Some(door) = &self.door {
             door.lost(why);
         }
-        let left = self.lease.deadline().since(keeper::now());
-        say(format_args!("the lock {} is as good as lost, {} before its end: ending the command", self.args.name, humane(left)));
+        let left = humane(self.lease.deadline().since(keeper::now()));
+        say(format_args!("the lock {} ends in {left}: {why}; ending the command", self.args.name));
+        self.story.lost = Some(why.into());
+    }
+
+    fn why_unrenewed(&self) -> &'static str {
+        let held = keeper::now().since(self.begun);
+        match self.args.policy.max_hold {
+            _ if self.args.no_renew => "it is not renewed",
+            Some(max_hold) if held >= max_hold => "--max-hold is reached",
+            _ => "no renewal came through in time",
+        }
     }
 
     fn changed(&mut self, change: Change, link: Option<&Link>) {
@@ -282,6 +309,9 @@ impl<'a> Watch<'a> {
     /// The tree is gone; the lock stays until those who joined from outside of it have left too.
     async fn gone(&mut self, lost: bool) -> Code {
         self.story.ended_at = Some(stamp());
+        if lost && self.end.is_none() && !self.ending {
+            say(format_args!("too little was left of the lock {} to start the command", self.args.name));
+        }
         loop {
             tokio::select! {
                 () = all_left(self.door.as_ref()) => break,
