@@ -1,1 +1,18 @@
-//! What Leasehold says to Redis.
+//! What Leasehold says to Redis: key names, Lua scripts, and the codecs of calls and answers. No I/O.
+//!
+//! A driver turns a [`Call`] into `EVALSHA`, its server's answer into a [`Reply`], and that into what the call means. The
+//! library and the simulator use this crate alike, so what is explored is what ships.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod call;
+mod keys;
+mod scripts;
+
+pub use answer::{
+    Claimed, Ended, Listed, Looked, Malformed, Native, Obstacle, Push, Record, Reply, Waiting, claimed, counter, looked, native,
+    released, renewed,
+};
+pub use call::{Call, Change, Detach, HoldState, NativeClaim, claim, detach, forget, inspect, raise, registry, release, renew};
+pub use keys::{Keys, PrefixError, Space, slot};
+pub use scripts::{ALL, Script};

@@ -28,10 +28,15 @@ for_each_suite!(put_to_every_suite! { memory, });
 #[cfg(feature = "sqlite")]
 for_each_suite!(put_to_every_suite! { sqlite, });
 
+#[cfg(feature = "redis")]
+for_each_suite!(put_to_every_suite! { redis, });
+
 const ENGINES_UNDER_TEST: &[(&str, &[&str])] = &[
     ("memory", memory::SUITES_PUT_TO_IT),
     #[cfg(feature = "sqlite")]
     ("sqlite", sqlite::SUITES_PUT_TO_IT),
+    #[cfg(feature = "redis")]
+    ("redis", redis::SUITES_PUT_TO_IT),
 ];
 
 #[test]

@@ -50,16 +50,19 @@ impl Record {
 
     /// Why this wish cannot be met as it is; looks past what ran out, since a refusal must not settle.
     pub(super) fn refusal(&self, now: Instant, wish: &Wish) -> Option<Refusal> {
-        let holds = self.holds.iter().filter(|hold| now < hold.end()).map(|hold| (hold.claim, hold.permits));
-        let places = self.places.iter().filter(|place| now < place.end).map(|place| (place.claim, place.permits));
-        let mut others = holds.chain(places).peekable();
-        others.peek()?;
+        let mut places = self.places.iter().filter(|place| now < place.end);
+        let in_use = self.holds.iter().any(|hold| now < hold.end()) || places.clone().next().is_some();
+        if !in_use {
+            return None;
+        }
         if self.capacity != wish.want.capacity() {
             return Some(Refusal::Capacity { in_use: self.capacity, wanted: wish.want.capacity() });
         }
+        let live = |hold: &&Hold| hold.claim == wish.claim && now < hold.lease_end && !hold.is_marked();
+        let held = self.holds.iter().find(live).map(|hold| hold.permits);
+        let before = held.or_else(|| places.find(|place| place.claim == wish.claim).map(|place| place.permits))?;
         let wanted = wish.want.permits();
-        let (_, before) = others.find(|&(claim, permits)| claim == wish.claim && permits != wanted)?;
-        Some(Refusal::Permits { before, wanted })
+        (before != wanted).then_some(Refusal::Permits { before, wanted })
     }
 
     pub(super) fn claim(&mut self, now: Instant, wish: &Wish, tokens: &mut Tokens) -> Told<ClaimReply> {

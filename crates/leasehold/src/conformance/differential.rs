@@ -250,8 +250,15 @@ impl Twin {
         known.expect("only attempts of the walk are granted").actor
     }
 
-    /// One of the latest attempts.
+    /// An attempt that holds or waits, more often than not; else one of the latest.
     fn pick(&mut self) -> Option<usize> {
+        let views = self.resources.iter().map(|(resource, _)| self.table.inspect(self.now(), resource));
+        let present: Vec<ClaimId> =
+            views.flat_map(|view| view.holders.into_iter().chain(view.waiters)).map(|seat| seat.claim).collect();
+        if !present.is_empty() && self.dice.below(4) > 0 {
+            let claim = present[self.dice.below(present.len())];
+            return self.attempts.iter().position(|known| known.attempt.claim == claim);
+        }
         let recent = self.attempts.len().min(10);
         (recent > 0).then(|| self.attempts.len() - 1 - self.dice.below(recent))
     }

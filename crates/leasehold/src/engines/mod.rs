@@ -1,6 +1,8 @@
 //! The engines: one folder or file each; no engine knows another. Here a URL finds its engine.
 
 pub mod memory;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
@@ -14,6 +16,8 @@ pub const COMPILED: &[&str] = &[
     "memory",
     #[cfg(feature = "sqlite")]
     "sqlite",
+    #[cfg(feature = "redis")]
+    "redis",
 ];
 
 /// Opens the engine that `url` names.
@@ -29,6 +33,11 @@ pub(crate) async fn open(url: &str, context: Context) -> Result<Arc<dyn Engine>,
         "sqlite" => sqlite::SqliteEngine::open(url, context.world, context.client, context.about),
         #[cfg(not(feature = "sqlite"))]
         "sqlite" => Err(lacks(scheme)),
+        #[cfg(feature = "redis")]
+        "redis" | "rediss" | "redis+unix" => {
+            let seat = (context.client, context.about);
+            Ok(redis::RedisEngine::connect(url, redis::RedisOptions::new(), &context.world, seat).await?)
+        }
         #[cfg(not(feature = "redis"))]
         "redis" | "rediss" | "redis+unix" => Err(lacks(scheme)),
         _ => Err(unknown(Some(scheme))),

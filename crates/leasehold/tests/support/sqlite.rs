@@ -6,7 +6,7 @@ use leasehold::engine::{About, Engine};
 use leasehold::engines::sqlite::SqliteEngine;
 use leasehold::world::World;
 use rusqlite::Connection;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -30,6 +30,11 @@ impl Database {
     /// Where the database is, or will be.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("locks.db")
+    }
+
+    /// The directory that it is in.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Its URL.

@@ -100,30 +100,40 @@ impl Files {
         }
     }
 
-    /// Makes the database file if it is missing. Only under the lock for opening.
-    // SQLite finds log and index by name: those that a deleted database left behind must not be taken for the new one's.
+    /// Makes the database file if it is missing, and removes what must not be taken for its log or index. Only under the lock
+    /// for opening.
     // The new file is closed again at once, which is safe only because nobody can have it open: closing any descriptor of
     // a file drops all POSIX locks that the process has on it.
     pub(super) fn make(&self, _lock: &OpenLock) -> Result<(), Error> {
         match fs::metadata(&self.db) {
-            Ok(found) if !found.is_file() => return Err(Error::config(format!("{} is not a file", self.db.display()))),
+            Ok(found) if !found.is_file() => Err(Error::config(format!("{} is not a file", self.db.display()))),
             Ok(found) if found.nlink() > 1 => {
                 let message = "has several names (hard links), and SQLite keeps a log for each: give it one name";
-                return Err(Error::config(format!("the lock database {} {message}", self.db.display())));
+                Err(Error::config(format!("the lock database {} {message}", self.db.display())))
             }
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == IoKind::NotFound => {}
-            Err(error) => return Err(io_error(error, &self.db)),
-        }
-        for suffix in ["-wal", "-shm", "-journal"] {
-            let path = beside(&self.db, suffix);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != IoKind::NotFound => return Err(io_error(error, &path)),
-                _ => {}
+            // SQLite removes the index before the log: an index alone is that of a log which somebody deleted.
+            Ok(_) if !self.has("-wal") => self.remove("-shm"),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == IoKind::NotFound => {
+                // SQLite finds them by name, so those of a deleted database would be taken for the new one's.
+                ["-wal", "-shm", "-journal"].into_iter().try_for_each(|suffix| self.remove(suffix))?;
+                let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&self.db);
+                made.map(drop).map_err(|error| io_error(error, &self.db))
             }
+            Err(error) => Err(io_error(error, &self.db)),
         }
-        let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&self.db);
-        made.map(drop).map_err(|error| io_error(error, &self.db))
+    }
+
+    fn has(&self, suffix: &str) -> bool {
+        fs::symlink_metadata(beside(&self.db, suffix)).is_ok()
+    }
+
+    fn remove(&self, suffix: &str) -> Result<(), Error> {
+        let path = beside(&self.db, suffix);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != IoKind::NotFound => Err(io_error(error, &path)),
+            _ => Ok(()),
+        }
     }
 
     /// Which files the names stand for now; `None` if one is missing, empty or not readable.

@@ -77,12 +77,9 @@ impl Store {
         Ok(store)
     }
 
-    /// The files of the database that is open, or was last.
+    /// Where the files of the database are; directories that are missing are made.
     pub(super) fn files(&self) -> Result<Files, Error> {
-        match &self.open {
-            Some(open) => Ok(open.files.clone()),
-            None => Files::prepare(&self.config),
-        }
+        Files::prepare(&self.config)
     }
 
     /// True once after the file was found replaced: what clients hold is lost, and who waits must ask again.
@@ -290,7 +287,9 @@ fn make_tables(db: &Connection) -> SqlResult<()> {
     if made.is_err() && !db.is_autocommit() {
         db.execute_batch("ROLLBACK").ok();
     }
-    made
+    made?;
+    // The tables belong into the file itself, in case that its log gets lost.
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 fn now(world: &World) -> Nanos {

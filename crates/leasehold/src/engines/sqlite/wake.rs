@@ -27,6 +27,7 @@ const LONGEST: usize = 256;
 // long the path is.
 #[derive(Clone, Debug)]
 pub(super) struct Post {
+    path: PathBuf,
     directory: Arc<OwnedFd>,
     out: Arc<UnixDatagram>,
 }
@@ -40,12 +41,15 @@ pub(super) struct Mailbox {
 }
 
 impl Post {
+    /// Opens the directory, and removes the sockets that killed processes left in it.
     pub(super) fn open(directory: &Path) -> Result<Post, Error> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor = open(directory, flags, Mode::empty()).map_err(|error| io_error(error.into(), directory))?;
         let out = UnixDatagram::unbound().and_then(|out| out.set_nonblocking(true).map(|()| out));
         let out = out.map_err(|error| io_error(error, directory))?;
-        Ok(Post { directory: Arc::new(descriptor), out: Arc::new(out) })
+        let post = Post { path: directory.into(), directory: Arc::new(descriptor), out: Arc::new(out) };
+        post.sweep();
+        Ok(post)
     }
 
     /// Tells a client of another process. A message that does not arrive costs its waiter one beat.
@@ -56,26 +60,6 @@ impl Post {
             Err(error) if error.kind() == IoKind::ConnectionRefused => self.remove(client),
             _ => {}
         }
-    }
-
-    /// Removes the sockets that killed processes left behind.
-    pub(super) fn sweep(&self, directory: &Path) {
-        let Ok(entries) = fs::read_dir(directory) else { return };
-        let names = entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
-        for client in names.filter_map(|name| client_of(&name)) {
-            let refused = match UnixDatagram::unbound().and_then(|probe| probe.connect(self.address(client))) {
-                Err(error) => error.kind() == IoKind::ConnectionRefused,
-                Ok(()) => false,
-            };
-            if refused {
-                self.remove(client);
-            }
-        }
-    }
-
-    /// True while this client's socket can be found by its name.
-    pub(super) fn has(&self, directory: &Path, client: u64) -> bool {
-        fs::symlink_metadata(directory.join(file_name(client))).is_ok()
     }
 
     /// Opens a client's socket; what comes in goes to `sink`.
@@ -92,6 +76,17 @@ impl Post {
         Ok(Mailbox { post: self.clone(), client, _stop: stop })
     }
 
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        let names = entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
+        for client in names.filter_map(|name| client_of(&name)) {
+            let probe = UnixDatagram::unbound().and_then(|probe| probe.connect(self.address(client)));
+            if probe.is_err_and(|error| error.kind() == IoKind::ConnectionRefused) {
+                self.remove(client);
+            }
+        }
+    }
+
     fn address(&self, client: u64) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}/{}", self.directory.as_raw_fd(), file_name(client)))
     }
@@ -99,6 +94,13 @@ impl Post {
     fn remove(&self, client: u64) {
         // One that is gone already is what is wanted.
         unlinkat(&*self.directory, file_name(client), AtFlags::empty()).ok();
+    }
+}
+
+impl Mailbox {
+    /// True while others find this socket by its name.
+    pub(super) fn is_found(&self) -> bool {
+        fs::symlink_metadata(self.post.path.join(file_name(self.client))).is_ok()
     }
 }
 

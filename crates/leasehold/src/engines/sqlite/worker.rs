@@ -17,6 +17,9 @@ use tokio::sync::oneshot;
 /// The engine's name in errors and capabilities.
 pub(super) const NAME: &str = "sqlite";
 
+/// How often the socket's name is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Where the answer of a verb goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -95,6 +98,7 @@ struct Links {
     notices: UnboundedSender<Notice>,
     /// `None` only while it is being replaced, or if that went wrong: then beats do the waking.
     post: Option<(Post, Mailbox)>,
+    look_at: Instant,
 }
 
 impl Worker {
@@ -105,7 +109,7 @@ impl Worker {
         world: World,
     ) -> Result<Worker, Error> {
         let (jobs, notices) = ends;
-        let mut links = Links { world: world.clone(), client, notices, post: None };
+        let mut links = Links { world: world.clone(), client, notices, post: None, look_at: Instant::from_nanos(0) };
         links.connect(&store)?;
         Ok(Worker { queue: Queue { world, jobs, waiting: VecDeque::new() }, store, links })
     }
@@ -199,17 +203,25 @@ impl Links {
     fn connect(&mut self, store: &Store) -> Result<(), Error> {
         // The old socket goes first: dropping it removes its name.
         self.post = None;
-        let directory = store.files()?.wake;
-        let post = Post::open(&directory)?;
-        post.sweep(&directory);
+        let post = Post::open(&store.files()?.wake)?;
         let mailbox = post.mailbox(self.client, &self.world, self.notices.clone())?;
         self.post = Some((post, mailbox));
         Ok(())
     }
 
+    /// True if somebody has removed this client's socket; looked at now and then.
+    fn is_cut_off(&mut self) -> bool {
+        let now = self.world.now();
+        if now < self.look_at {
+            return false;
+        }
+        self.look_at = now + LOOK_EVERY;
+        self.post.as_ref().is_none_or(|(_, mailbox)| !mailbox.is_found())
+    }
+
     /// Answers the caller, and tells others what the transaction did to them.
     fn tell<T>(&mut self, store: &mut Store, done: Result<(Result<T, Error>, Vec<Push>), Error>, reply: Reply<T>) {
-        if store.take_replaced() {
+        if store.take_replaced() || self.is_cut_off() {
             // Without a socket, beats do the waking.
             self.connect(store).ok();
             // Nobody listens any more if this goes wrong.

@@ -1,0 +1,243 @@
+//! The calls: which script with which keys and arguments.
+
+use crate::keys::{Keys, Space};
+use crate::scripts::{CLAIM, DETACH, FORGET, INSPECT, RAISE, REGISTRY, RELEASE, RENEW, Script};
+use leasehold_core::{Ask, ClaimId, Manner, ResourceName, Terms, Token};
+use std::time::Duration;
+
+/// A script with its keys and arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Which script.
+    pub script: &'static Script,
+    /// Its keys.
+    pub keys: Vec<String>,
+    /// Its arguments.
+    pub args: Vec<String>,
+}
+
+fn call(script: &'static Script, keys: Vec<String>, args: Vec<String>) -> Call {
+    debug_assert_eq!(keys.len(), script.keys);
+    debug_assert!(args.len() >= script.least_args);
+    Call { script, keys, args }
+}
+
+/// The first ask of a fresh claim in native commands, one write:
+/// `MULTI`, `SET lock value NX PX px_ms GET`, `INCR counter`, `EXEC`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativeClaim {
+    /// The lock's key.
+    pub lock: String,
+    /// What it is set to.
+    pub value: String,
+    /// How long it lives.
+    pub px_ms: u64,
+    /// The counter's key.
+    pub counter: String,
+}
+
+impl NativeClaim {
+    /// The ask of `claim` on `terms`. A store keeps the record for the ttl and the delay behind it.
+    pub fn new(keys: Keys, claim: ClaimId, terms: Terms) -> NativeClaim {
+        NativeClaim {
+            lock: keys.lock,
+            value: record_value(claim, terms.lock_delay),
+            px_ms: millis(terms.ttl) + millis(terms.lock_delay),
+            counter: keys.counter,
+        }
+    }
+}
+
+/// What a lock's key says while `claim` holds it; a delay behind the lease is part of it, since a release and a look must
+/// know when the lease itself is over.
+fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
+    if lock_delay.is_zero() { claim.to_string() } else { format!("{claim}+{}", millis(lock_delay)) }
+}
+
+/// An ask by script.
+pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, Ask)) -> Call {
+    let args = vec![
+        claim.to_string(),
+        millis(terms.ttl).to_string(),
+        millis(terms.lock_delay).to_string(),
+        ask.no.0.to_string(),
+        u8::from(ask.wait).to_string(),
+        micros(terms.place_life).to_string(),
+        micros(terms.place_margin).to_string(),
+        space.channels(),
+    ];
+    call(&CLAIM, vec![keys.lock, keys.queue, keys.places, keys.counter], args)
+}
+
+/// A release or a withdrawal.
+pub fn release(space: &Space, keys: Keys, claim: ClaimId, manner: Manner) -> Call {
+    let mut args = vec![claim.to_string(), space.channels()];
+    match manner {
+        Manner::Own { keep } if keep.is_zero() => {}
+        Manner::Own { keep } => args.extend(["keep".to_owned(), millis(keep).to_string()]),
+        Manner::Revoke => args.push("revoke".to_owned()),
+        Manner::RevokeNow => args.push("now".to_owned()),
+    }
+    call(&RELEASE, vec![keys.lock, keys.queue, keys.places, keys.counter], args)
+}
+
+/// A renewal.
+pub fn renew(space: &Space, keys: Keys, claim: ClaimId, terms: Terms) -> Call {
+    let (ttl, delay) = (millis(terms.ttl).to_string(), millis(terms.lock_delay).to_string());
+    call(&RENEW, vec![keys.lock, keys.queue, keys.places, keys.counter], vec![claim.to_string(), ttl, delay, space.channels()])
+}
+
+/// Lifts the token counter to the server's clock.
+pub fn raise(space: &Space) -> Call {
+    call(&RAISE, vec![space.counter()], Vec::new())
+}
+
+/// Reads one resource, with at most `most` waiters.
+pub fn inspect(keys: Keys, most: usize) -> Call {
+    call(&INSPECT, vec![keys.lock, keys.queue, keys.places], vec![most.to_string()])
+}
+
+/// A claim as it stands in its client's registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which claim.
+    pub claim: ClaimId,
+    /// For how long it has stood so.
+    pub age: Duration,
+    /// How it stands.
+    pub state: HoldState,
+    /// The token of its grant.
+    pub token: Option<Token>,
+    /// Of which resource.
+    pub resource: ResourceName,
+}
+
+/// How a claim stands in a registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldState {
+    /// It holds.
+    Held,
+    /// It waits.
+    Waiting,
+    /// It holds, and outlives its client.
+    Detached,
+}
+
+impl HoldState {
+    pub(crate) const fn letter(self) -> &'static str {
+        match self {
+            HoldState::Held => "h",
+            HoldState::Waiting => "w",
+            HoldState::Detached => "d",
+        }
+    }
+}
+
+/// Writes what changed in the registry of `client`, which then lives for `life` at least. `about` is JSON.
+pub fn registry(space: &Space, (client, life, about): (u64, Duration, &str), gone: &[ClaimId], changes: &[Change]) -> Call {
+    let mut args = vec![format!("{client:016x}"), millis(life).to_string(), about.to_owned(), gone.len().to_string()];
+    args.extend(gone.iter().map(ClaimId::to_string));
+    for change in changes {
+        args.push(change.claim.to_string());
+        args.push(micros(change.age).to_string());
+        args.push(change.state.letter().to_owned());
+        args.push(token_text(change.token));
+        args.push(change.resource.to_string());
+    }
+    call(&REGISTRY, vec![space.clients(), space.client(client)], args)
+}
+
+/// A hold that is to outlive its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detach {
+    /// Which claim.
+    pub claim: ClaimId,
+    /// How long the entry lives at least.
+    pub life: Duration,
+    /// Its token, if it is known here.
+    pub token: Option<Token>,
+    /// Of which resource.
+    pub resource: ResourceName,
+}
+
+/// Writes into the registry of its client that a hold outlives it.
+pub fn detach(space: &Space, hold: &Detach) -> Call {
+    let client = hold.claim.client();
+    let args = vec![
+        format!("{client:016x}"),
+        millis(hold.life).to_string(),
+        hold.claim.to_string(),
+        token_text(hold.token),
+        hold.resource.to_string(),
+    ];
+    call(&DETACH, vec![space.clients(), space.client(client)], args)
+}
+
+/// Removes one claim from the registry of `client`, or all but the detached.
+pub fn forget(space: &Space, client: u64, claim: Option<ClaimId>) -> Call {
+    let mut args = vec![format!("{client:016x}")];
+    args.extend(claim.map(|claim| claim.to_string()));
+    call(&FORGET, vec![space.clients(), space.client(client)], args)
+}
+
+fn token_text(token: Option<Token>) -> String {
+    token.map_or(0, Token::as_u64).to_string()
+}
+
+/// Whole milliseconds, rounded up: a store must not end a lease before the holder's own deadline.
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leasehold_core::ReqNo;
+
+    fn terms() -> Terms {
+        let ms = Duration::from_millis;
+        Terms { ttl: Duration::from_micros(9_999_001), lock_delay: ms(5), place_life: ms(6000), place_margin: ms(2000) }
+    }
+
+    #[test]
+    fn every_call_has_as_many_keys_and_arguments_as_its_script_takes() {
+        let space = Space::new("p:").unwrap();
+        let name = ResourceName::new("a b").unwrap();
+        let keys = || space.keys(&name);
+        let id = ClaimId::new(1, 2);
+        let ask = Ask { no: ReqNo(7), first: false, wait: true };
+        let hold = Detach { claim: id, life: Duration::from_secs(1), token: None, resource: name.clone() };
+        let change =
+            Change { claim: id, age: Duration::ZERO, state: HoldState::Held, token: Token::new(0, 9), resource: name.clone() };
+        let calls = [
+            claim(&space, keys(), id, (terms(), ask)),
+            release(&space, keys(), id, Manner::Own { keep: Duration::ZERO }),
+            release(&space, keys(), id, Manner::Own { keep: Duration::from_secs(1) }),
+            release(&space, keys(), id, Manner::Revoke),
+            renew(&space, keys(), id, terms()),
+            raise(&space),
+            inspect(keys(), 100),
+            registry(&space, (1, Duration::from_secs(9), "{}"), &[id], &[change]),
+            detach(&space, &hold),
+            forget(&space, 1, None),
+        ];
+        for call in calls {
+            assert_eq!(call.keys.len(), call.script.keys, "{}", call.script.name);
+            assert!(call.args.len() >= call.script.least_args, "{}", call.script.name);
+        }
+    }
+
+    #[test]
+    fn spans_are_rounded_up_so_that_the_store_never_ends_a_lease_early() {
+        let space = Space::new("p:").unwrap();
+        let name = ResourceName::new("a").unwrap();
+        let native = NativeClaim::new(space.keys(&name), ClaimId::new(1, 2), terms());
+        assert_eq!(native.px_ms, 10_005);
+        assert_eq!(native.value, "00000000000000010000000000000002+5");
+        assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), terms()).args[1], "10000");
+    }
+}

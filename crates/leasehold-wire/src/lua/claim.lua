@@ -1,0 +1,7 @@
+-- claim.lua: asks for a mutex; the repeat of a holder refreshes its lease, the repeat of a waiter its place.
+-- KEYS    1 lock, 2 queue, 3 places, 4 counter
+-- ARGV    1 claim, 2 ttl_ms, 3 delay_ms, 4 number of the ask, 5 wait (1 or 0), 6 life_us of a place, 7 margin_us,
+--         8 channels: what a client's channel begins with
+-- returns {1, token} granted; {2, left_ms, value} queued; {3, left_ms, value} busy; 4 stale; 5 again: nothing decided yet
+-- O(1) amortised: at most 100 dead entries of the queue are passed per call.
+local channels = ARGV[8]

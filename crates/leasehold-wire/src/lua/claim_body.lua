@@ -1,0 +1,62 @@
+
+-- claim.lua, its second half: the decision.
+local id, ttl, delay, ask = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+
+local function hold()
+  local token = call('INCR', COUNTER)
+  call('SET', LOCK, value_of(id, delay), 'PX', format('%.0f', ttl + delay))
+  withdraw(id)
+  return { 1, token }
+end
+
+-- Never shortens the lease, nor the delay behind it.
+local function refresh(left, kept)
+  local token = call('INCR', COUNTER)
+  if delay > kept then call('SET', LOCK, value_of(id, delay), 'KEEPTTL') end
+  local whole = math.max(left - kept, ttl) + math.max(delay, kept)
+  if whole ~= left then call('PEXPIRE', LOCK, format('%.0f', whole)) end
+  withdraw(id)
+  return { 1, token }
+end
+
+-- Enters the queue or refreshes the place in it, which keeps the latest end and the largest number.
+local function queue_up()
+  local till, last, no = now() + tonumber(ARGV[6]), ask, ask
+  local place = place_of(id)
+  if place and place.till > now() then
+    no = place.no
+    if place.till > till then till = place.till end
+    if tonumber(place.ask) > tonumber(ask) then last = place.ask end
+  end
+  local text = no .. ' ' .. last .. ' ' .. format('%.0f', till) .. ' ' .. ARGV[7] .. ' ' .. ARGV[3]
+  call('HSET', PLACES, id, text)
+  local entered = place and place.no == no
+  if not entered then call('RPUSH', QUEUE, no .. ' ' .. id) end
+  live_until(PLACES, till)
+  -- The queue may have gone without the places: enter anew.
+  if not live_until(QUEUE, till) then
+    call('RPUSH', QUEUE, no .. ' ' .. id)
+    live_until(QUEUE, till)
+  end
+end
+
+local value = call('GET', LOCK)
+local mark, holder, kept = read(value or '')
+if holder == id then
+  if mark ~= '' then return 4 end
+  local left = call('PTTL', LOCK)
+  -- With only the delay left, the lease is over, and its holder waits like everybody.
+  if left < 0 or left > kept then return refresh(left, kept) end
+end
+if not value then
+  local claim, place, cut_short = take_first(id)
+  if cut_short then return 5 end
+  if not claim or claim == id then return hold() end
+  promote(claim, place)
+end
+if ARGV[5] ~= '1' then
+  withdraw(id)
+  return obstacle(3)
+end
+queue_up()
+return obstacle(2)

@@ -1,0 +1,128 @@
+
+-- queue.lua: what claim and release share: the queue of a resource and the grant to its first waiter.
+-- Put in front of the scripts that need it; uses KEYS and `channels` of theirs.
+-- KEYS    1 lock, 2 queue, 3 places, 4 counter
+-- An entry of the queue is "<number of the ask that entered it> <claim>"; a place is
+-- "<number at entry> <last ask> <until_us> <margin_us> <delay_ms>". An entry without a place of the same number is dead.
+local LOCK, QUEUE, PLACES, COUNTER = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local call, match, sub, format, floor = redis.call, string.match, string.sub, string.format, math.floor
+
+local now_us
+local function now()
+  if not now_us then
+    local time = call('TIME')
+    now_us = time[1] * 1000000 + time[2]
+  end
+  return now_us
+end
+
+local function place_of(claim)
+  local text = call('HGET', PLACES, claim)
+  if not text then return nil end
+  local no, ask, till, margin, delay = match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  if not no then return nil end
+  return { no = no, ask = ask, till = tonumber(till), margin = tonumber(margin), delay = tonumber(delay) }
+end
+
+-- Lets `key` live until `till` (µs) at least, never shorter than it would; false if there is no such key.
+local function live_until(key, till)
+  local at = format('%.0f', floor(till / 1000) + 1)
+  if call('PEXPIREAT', key, at, 'GT') == 1 then return true end
+  local left = call('PTTL', key)
+  if left == -2 then return false end
+  -- GT takes a key without an end for one that never ends.
+  if left == -1 then call('PEXPIREAT', key, at) end
+  return true
+end
+
+-- The value of a lock with a delay behind its lease ends with "+<delay_ms>".
+local function value_of(claim, delay)
+  if delay == 0 then return claim end
+  return claim .. '+' .. format('%.0f', delay)
+end
+
+-- Mark, claim and delay of a lock's value; nothing if it is a foreign client's.
+local function read(value)
+  local mark, claim, delay = match(value, '^([~!]?)(%x+)%+?(%d*)$')
+  if claim and #claim == 32 then return mark, claim, tonumber(delay) or 0 end
+end
+
+local function is_dead(entry)
+  local place = place_of(sub(entry, -32))
+  return not place or place.no ~= sub(entry, 1, -34)
+end
+
+-- Takes the first waiter out of the queue that may be granted: nil if there is none. Second result: true if the work
+-- was cut short. A waiter with less than its margin left keeps its place, unless it is `asker`, whose ask is just here.
+-- O(1) and one step for each dead or late entry passed.
+local function take_first(asker)
+  local late, late_until, dead, claim, place = {}, 0, 0, nil, nil
+  while dead < 100 do
+    local entry = call('LPOP', QUEUE)
+    if not entry then break end
+    local who = sub(entry, -32)
+    local its = place_of(who)
+    if not its or its.no ~= sub(entry, 1, -34) then
+      dead = dead + 1
+    elseif its.till <= now() then
+      call('HDEL', PLACES, who)
+      dead = dead + 1
+    elseif who == asker or its.till - now() >= its.margin then
+      call('HDEL', PLACES, who)
+      claim, place = who, its
+      break
+    else
+      late[#late + 1] = entry
+      if its.till > late_until then late_until = its.till end
+    end
+  end
+  for i = #late, 1, -1 do call('LPUSH', QUEUE, late[i]) end
+  if #late > 0 then live_until(QUEUE, late_until) end
+  return claim, place, not claim and dead >= 100
+end
+
+local function tell(claim, text)
+  -- Without the right to publish, waiters find their grants by their next ask.
+  redis.pcall('PUBLISH', channels .. sub(claim, 1, 16), text)
+end
+
+-- Makes a waiter the holder for the rest of its place. The counter first: if it fails, nothing is granted.
+local function promote(claim, place)
+  local token = call('INCR', COUNTER)
+  call('SET', LOCK, value_of(claim, place.delay), 'PXAT', format('%.0f', floor(place.till / 1000) + place.delay))
+  tell(claim, 'granted ' .. claim .. ' ' .. place.ask .. ' ' .. format('%.0f', token))
+end
+
+-- Drops the dead entries, in order of the rest. O(entries), at most once per as many withdrawals.
+local function compact()
+  local entries, living = call('LRANGE', QUEUE, 0, -1), {}
+  for _, entry in ipairs(entries) do
+    if not is_dead(entry) then living[#living + 1] = entry end
+  end
+  local left = call('PTTL', QUEUE)
+  call('DEL', QUEUE)
+  for _, entry in ipairs(living) do call('RPUSH', QUEUE, entry) end
+  if left > 0 then call('PEXPIRE', QUEUE, left) end
+end
+
+-- Gives up the place of `claim`; false if it has none. O(1) amortised.
+local function withdraw(claim)
+  if call('HDEL', PLACES, claim) == 0 then return false end
+  local living = call('HLEN', PLACES)
+  if living == 0 then
+    call('DEL', QUEUE)
+    return true
+  end
+  for _ = 1, 100 do
+    local last = call('LINDEX', QUEUE, -1)
+    if not last or not is_dead(last) then break end
+    call('RPOP', QUEUE)
+  end
+  if call('LLEN', QUEUE) - living > living + 64 then compact() end
+  return true
+end
+
+-- Who stands in the way: status, rest of the lease in ms (-1: it has no end, -2: nobody), value of the lock's key.
+local function obstacle(status)
+  return { status, call('PTTL', LOCK), call('GET', LOCK) or '' }
+end

@@ -1,0 +1,22 @@
+-- renew.lua: lengthens a hold to the full ttl from now; never acquires, never revives, never shortens.
+-- KEYS    1 lock, 2 queue, 3 places, 4 counter
+-- ARGV    1 claim, 2 ttl_ms, 3 delay_ms, 4 channels: what a client's channel begins with
+-- returns 1 renewed; 0 lost
+-- O(1). A renewal writes nothing but an expiry, so it works when memory is short.
+local value, id, delay, kept = redis.call('GET', KEYS[1]), ARGV[1], tonumber(ARGV[3]), nil
+if value == id then
+  kept = 0
+elseif value and string.sub(value, 1, 33) == id .. '+' then
+  kept = tonumber(string.sub(value, 34))
+end
+if kept then
+  local left = redis.call('PTTL', KEYS[1])
+  -- With only the delay left, the lease is over.
+  if left >= 0 and left <= kept then return 0 end
+  if delay > kept then redis.call('SET', KEYS[1], id .. '+' .. ARGV[3], 'KEEPTTL') end
+  local whole = math.max(left - kept, tonumber(ARGV[2])) + math.max(delay, kept)
+  if whole ~= left then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', whole)) end
+  return 1
+end
+if value or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+local channels = ARGV[4]

@@ -1,0 +1,264 @@
+//! What an engine remembers of its own claims: which are unanswered, where contention was met, who holds and waits.
+
+use super::link::LinkId;
+use leasehold_core::{ClaimId, Instant, ResourceName, Token};
+use leasehold_wire::{Change, HoldState};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How long a resource counts as contended after contention was met there.
+const CONTENDED_FOR: Duration = Duration::from_secs(5);
+/// How many contended resources are remembered; beyond that the old ones are forgotten.
+const MOST_CONTENDED: usize = 4096;
+
+/// The memory of one engine. Nothing here waits or sends.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    /// Claims that were handed to a connection and not answered, with each connection that carried one.
+    unanswered: HashMap<ClaimId, Vec<LinkId>>,
+    contended: HashMap<ResourceName, Instant>,
+    known: HashMap<ClaimId, Known>,
+    /// Claims that the registry still names and that are over.
+    gone: Vec<ClaimId>,
+    dirty: bool,
+}
+
+/// A claim of this client that may hold or wait.
+#[derive(Debug)]
+struct Known {
+    resource: ResourceName,
+    since: Instant,
+    /// `None` until the store said how it stands.
+    state: Option<HoldState>,
+    token: Option<Token>,
+    life: Duration,
+    until: Instant,
+    /// How the registry names it.
+    written: Option<(HoldState, Option<Token>)>,
+}
+
+/// What is to be written to the registry.
+#[derive(Debug)]
+pub(super) struct Delta {
+    pub(super) gone: Vec<ClaimId>,
+    pub(super) changes: Vec<Change>,
+    /// How long the longest lease or place lives; `None` if nothing is held or waited for.
+    pub(super) life: Option<Duration>,
+}
+
+impl Book {
+    /// A claim is about to be handed to a connection: from now on a release must go out behind it. True if it should ask by
+    /// script.
+    pub(super) fn sent(&mut self, claim: ClaimId, by: LinkId, about: (&ResourceName, Duration, Instant)) -> bool {
+        let (resource, life, now) = about;
+        self.unanswered.entry(claim).or_default().push(by);
+        let until = now + life;
+        let fresh = || Known { resource: resource.clone(), since: now, state: None, token: None, life, until, written: None };
+        self.known.entry(claim).or_insert_with(fresh);
+        self.is_contended(resource, now)
+    }
+
+    /// The claim was answered, or surely never will have an effect.
+    pub(super) fn answered(&mut self, claim: ClaimId, by: LinkId) {
+        let Some(carriers) = self.unanswered.get_mut(&claim) else { return };
+        if let Some(at) = carriers.iter().position(|carrier| *carrier == by) {
+            carriers.swap_remove(at);
+        }
+        if carriers.is_empty() {
+            self.unanswered.remove(&claim);
+        }
+    }
+
+    /// Each connection that carried an unanswered claim of this id, once.
+    pub(super) fn carriers(&self, claim: ClaimId) -> Vec<LinkId> {
+        let mut carriers = self.unanswered.get(&claim).cloned().unwrap_or_default();
+        carriers.sort_by_key(|carrier| carrier.generation);
+        carriers.dedup();
+        carriers
+    }
+
+    /// A release was answered that went out behind all of `carriers`.
+    pub(super) fn settled(&mut self, claim: ClaimId, carriers: &[LinkId]) {
+        let Some(left) = self.unanswered.get_mut(&claim) else { return };
+        left.retain(|carrier| !carriers.contains(carrier));
+        if left.is_empty() {
+            self.unanswered.remove(&claim);
+        }
+    }
+
+    fn is_contended(&self, resource: &ResourceName, now: Instant) -> bool {
+        !self.contended.is_empty() && self.contended.get(resource).is_some_and(|at| now.since(*at) < CONTENDED_FOR)
+    }
+
+    /// Another was in the way on `resource`.
+    pub(super) fn met_contention(&mut self, resource: &ResourceName, now: Instant) {
+        if self.contended.len() >= MOST_CONTENDED {
+            self.contended.retain(|_, at| now.since(*at) < CONTENDED_FOR);
+        }
+        if self.contended.len() < MOST_CONTENDED {
+            self.contended.insert(resource.clone(), now);
+        }
+    }
+
+    /// Nobody was in the way on `resource`.
+    pub(super) fn met_none(&mut self, resource: &ResourceName) {
+        if !self.contended.is_empty() {
+            self.contended.remove(resource);
+        }
+    }
+
+    /// The store said how a claim stands. True if the registry's writer is to be woken.
+    pub(super) fn stands(&mut self, claim: ClaimId, state: HoldState, token: Option<Token>, now: Instant) -> bool {
+        let Some(known) = self.known.get_mut(&claim) else { return false };
+        if known.state != Some(state) && known.state != Some(HoldState::Detached) {
+            known.since = now;
+        }
+        known.state = Some(state);
+        known.token = token.or(known.token);
+        known.until = now + known.life;
+        known.written != Some((state, known.token)) && !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// A hold was lengthened.
+    pub(super) fn lengthened(&mut self, claim: ClaimId, now: Instant) {
+        if let Some(known) = self.known.get_mut(&claim) {
+            known.until = now + known.life;
+        }
+    }
+
+    /// The registry names the hold as detached already.
+    pub(super) fn detached(&mut self, claim: ClaimId) {
+        if let Some(known) = self.known.get_mut(&claim) {
+            known.state = Some(HoldState::Detached);
+            known.written = Some((HoldState::Detached, known.token));
+        }
+    }
+
+    /// The registry shows another token of this claim than its last: what it should show, as if that were written now.
+    pub(super) fn outdated(&mut self, claim: ClaimId, now: Instant) -> Option<Change> {
+        let known = self.known.get_mut(&claim)?;
+        let (state, (_, Some(shown))) = (known.state?, known.written?) else { return None };
+        if Some(shown) == known.token {
+            return None;
+        }
+        known.written = Some((state, known.token));
+        Some(Change { claim, age: now.since(known.since), state, token: known.token, resource: known.resource.clone() })
+    }
+
+    /// How long the longest lease or place lives; `None` if nothing is held or waited for.
+    pub(super) fn longest_life(&self) -> Option<Duration> {
+        self.known.values().filter(|known| known.state.is_some()).map(|known| known.life).max()
+    }
+
+    /// The claim neither holds nor waits. True if the registry's writer is to be woken.
+    pub(super) fn over(&mut self, claim: ClaimId) -> bool {
+        let Some(known) = self.known.remove(&claim) else { return false };
+        if known.written.is_none() {
+            return false;
+        }
+        self.gone.push(claim);
+        !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// The resource of a claim that may hold or wait, and its token.
+    pub(super) fn known(&self, claim: ClaimId) -> Option<(ResourceName, Option<Token>)> {
+        self.known.get(&claim).map(|known| (known.resource.clone(), known.token))
+    }
+
+    /// Takes what is to be written: what changed, or all.
+    pub(super) fn delta(&mut self, now: Instant, all: bool) -> Delta {
+        self.dirty = false;
+        // A hold whose lease ended without a word is nobody's any more.
+        let over = |known: &Known| known.state.is_some() && now > known.until + known.life;
+        let ended: Vec<ClaimId> = self.known.iter().filter(|(_, known)| over(known)).map(|(claim, _)| *claim).collect();
+        for claim in ended {
+            self.known.remove(&claim);
+            self.gone.push(claim);
+        }
+        let mut changes = Vec::new();
+        for (claim, known) in &mut self.known {
+            let Some(state) = known.state else { continue };
+            if !all && known.written == Some((state, known.token)) {
+                continue;
+            }
+            known.written = Some((state, known.token));
+            let (age, token, resource) = (now.since(known.since), known.token, known.resource.clone());
+            changes.push(Change { claim: *claim, age, state, token, resource });
+        }
+        let life = self.longest_life();
+        Delta { gone: std::mem::take(&mut self.gone), changes, life }
+    }
+
+    /// What was taken could not be written: it is to be taken again.
+    pub(super) fn put_back(&mut self, delta: Delta) {
+        self.gone.extend(delta.gone);
+        for change in delta.changes {
+            if let Some(known) = self.known.get_mut(&change.claim) {
+                known.written = None;
+            }
+        }
+        self.dirty = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::link::Side;
+    use super::*;
+
+    const CLAIM: ClaimId = ClaimId::new(1, 2);
+    const NOW: Instant = Instant::from_nanos(1_000_000_000);
+    const LIFE: Duration = Duration::from_secs(30);
+
+    fn link(side: Side, generation: u64) -> LinkId {
+        LinkId { side, generation }
+    }
+
+    fn name() -> ResourceName {
+        ResourceName::new("a").unwrap()
+    }
+
+    #[test]
+    fn a_claim_stays_unanswered_on_each_connection_that_carried_it_until_a_release_goes_out_behind_it() {
+        let mut book = Book::default();
+        let (old, new) = (link(Side::Caller, 1), link(Side::Driver, 2));
+        book.sent(CLAIM, old, (&name(), LIFE, NOW));
+        book.sent(CLAIM, new, (&name(), LIFE, NOW));
+        book.answered(CLAIM, new);
+        assert_eq!(book.carriers(CLAIM), [old]);
+        book.sent(CLAIM, new, (&name(), LIFE, NOW));
+        book.settled(CLAIM, &[old]);
+        assert_eq!(book.carriers(CLAIM), [new]);
+    }
+
+    #[test]
+    fn contention_is_remembered_for_a_while() {
+        let mut book = Book::default();
+        let by = link(Side::Caller, 1);
+        assert!(!book.sent(CLAIM, by, (&name(), LIFE, NOW)));
+        book.met_contention(&name(), NOW);
+        assert!(book.sent(CLAIM, by, (&name(), LIFE, NOW)));
+        assert!(!book.sent(CLAIM, by, (&name(), LIFE, NOW + CONTENDED_FOR)));
+    }
+
+    #[test]
+    fn a_claim_that_comes_and_goes_between_two_writes_is_never_written() {
+        let mut book = Book::default();
+        book.sent(CLAIM, link(Side::Caller, 1), (&name(), LIFE, NOW));
+        assert!(book.stands(CLAIM, HoldState::Held, None, NOW));
+        assert!(!book.over(CLAIM));
+        let delta = book.delta(NOW, false);
+        assert!(delta.gone.is_empty() && delta.changes.is_empty() && delta.life.is_none());
+    }
+
+    #[test]
+    fn what_was_written_is_taken_back_when_it_is_over() {
+        let mut book = Book::default();
+        book.sent(CLAIM, link(Side::Caller, 1), (&name(), LIFE, NOW));
+        book.stands(CLAIM, HoldState::Held, None, NOW);
+        assert_eq!(book.delta(NOW, false).changes.len(), 1);
+        assert!(book.delta(NOW, false).changes.is_empty());
+        assert!(book.over(CLAIM));
+        assert_eq!(book.delta(NOW, false).gone, [CLAIM]);
+    }
+}

@@ -1,0 +1,422 @@
+//! What the verbs and the background work of one engine share: its two connections, its memory, its notices.
+
+use super::book::Book;
+use super::config::Target;
+use super::fault::Fault;
+use super::ledger::{Ledger, Rescue};
+use super::link::{self, Greeting, Link, LinkId, OnPush, Purpose, Side};
+use crate::engine::{About, Notice, Route};
+use crate::error::Error;
+use crate::world::World;
+use leasehold_core::{Bound, Grant, Instant, Token};
+use leasehold_wire::{HoldState, Push, raise};
+use redis::{PushInfo, PushKind, Value};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+
+/// How long connecting and shaking hands may take in all.
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
+/// The shortest and the longest wait before another attempt to connect.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
+
+/// One engine, shared by its verbs and its background work.
+pub(super) struct Inner {
+    pub(super) world: World,
+    pub(super) target: Target,
+    pub(super) client: u64,
+    /// What others see of this client, as JSON.
+    pub(super) about: String,
+    /// Tokens below this were granted by a store that has lost its counter.
+    pub(super) floor: AtomicU64,
+    /// Wakes the registry's writer.
+    pub(super) registry: Notify,
+    /// The registry may have been lost with the connection: it is written anew.
+    pub(super) rewrite: AtomicBool,
+    pub(super) pushes: AtomicBool,
+    pub(super) warnings: Mutex<Vec<String>>,
+    pub(super) notices: UnboundedSender<Notice>,
+    pub(super) inbox: Mutex<Option<UnboundedReceiver<Notice>>>,
+    ledger: Arc<Ledger>,
+    book: Mutex<Book>,
+    generation: AtomicU64,
+    driver: Mutex<Slot>,
+    caller: Mutex<Slot>,
+    /// The runtime that connected, if there was one.
+    home: Option<Handle>,
+    closed: AtomicBool,
+}
+
+/// One of the two connections, or why there is none.
+#[derive(Default)]
+struct Slot {
+    link: Option<Arc<Link>>,
+    trouble: Option<Error>,
+    attempt: Option<AbortHandle>,
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisEngine").field("target", &self.target).field("client", &format_args!("{:016x}", self.client)).finish()
+    }
+}
+
+impl Inner {
+    pub(super) fn new(target: Target, world: World, client: u64, about: &About) -> Inner {
+        let (notices, inbox) = unbounded_channel();
+        Inner {
+            world,
+            target,
+            client,
+            about: serde_json::to_string(about).expect("a struct of texts and a number has a JSON form"),
+            floor: AtomicU64::new(0),
+            registry: Notify::new(),
+            rewrite: AtomicBool::new(false),
+            pushes: AtomicBool::new(false),
+            warnings: Mutex::default(),
+            notices,
+            inbox: Mutex::new(Some(inbox)),
+            ledger: Arc::default(),
+            book: Mutex::default(),
+            generation: AtomicU64::new(0),
+            driver: Mutex::default(),
+            caller: Mutex::default(),
+            home: Handle::try_current().ok(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().expect("nothing panics under this lock")
+    }
+
+    fn slot(&self, side: Side) -> MutexGuard<'_, Slot> {
+        let slot = if side == Side::Caller { &self.caller } else { &self.driver };
+        slot.lock().expect("nothing panics under this lock")
+    }
+
+    /// The connection of this id, if it still lives.
+    pub(super) fn living(&self, id: LinkId) -> Option<Arc<Link>> {
+        self.slot(id.side).link.clone().filter(|link| link.id == id && !link.grip.is_dead())
+    }
+
+    /// The driver's connection.
+    ///
+    /// # Errors
+    /// Why there is none; nothing was sent.
+    pub(super) fn driver(&self) -> Result<Arc<Link>, Error> {
+        if self.is_closed() {
+            return Err(Error::unavailable("the engine is closed"));
+        }
+        let slot = self.slot(Side::Driver);
+        match &slot.link {
+            Some(link) if !link.grip.is_dead() => Ok(link.clone()),
+            _ => Err(slot.trouble.clone().unwrap_or_else(|| Error::unavailable("there is no connection at present"))),
+        }
+    }
+
+    /// The connection that a call by `route` travels on: the caller's only on the runtime that connected, and only while it
+    /// lives.
+    ///
+    /// # Errors
+    /// Why there is none; nothing was sent.
+    pub(super) fn link(self: &Arc<Inner>, route: Route) -> Result<Arc<Link>, Error> {
+        if route == Route::Caller && self.is_at_home() {
+            let link = self.slot(Side::Caller).link.clone().filter(|link| !link.grip.is_dead());
+            match link {
+                Some(link) if !self.is_closed() => return Ok(link),
+                _ => self.connect_caller(None),
+            }
+        }
+        self.driver()
+    }
+
+    fn is_at_home(&self) -> bool {
+        match (&self.home, Handle::try_current()) {
+            (Some(home), Ok(here)) => home.id() == here.id(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends both connections and all background work.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for side in [Side::Caller, Side::Driver] {
+            let mut slot = self.slot(side);
+            if let Some(link) = slot.link.take() {
+                link.grip.kill();
+            }
+            if let Some(attempt) = slot.attempt.take() {
+                attempt.abort();
+            }
+        }
+        self.registry.notify_one();
+        self.ledger.nudge();
+    }
+
+    /// Marks the engine closed for new calls, while its connections stay.
+    pub(super) fn close_to_calls(&self) -> Option<Arc<Link>> {
+        let link = self.driver().ok();
+        self.closed.store(true, Ordering::Release);
+        link
+    }
+
+    async fn open(self: &Arc<Inner>, side: Side, generation: u64) -> Result<Greeting, Error> {
+        let listen = (side == Side::Driver).then(|| {
+            let weak = Arc::downgrade(self);
+            let on_push: OnPush = Arc::new(move |push| {
+                if let Some(inner) = weak.upgrade() {
+                    inner.hear(push);
+                }
+            });
+            (self.target.space.channel(self.client), on_push)
+        });
+        let io_deadline = self.world.now() + CONNECT;
+        let id = LinkId { side, generation };
+        link::open(&self.target, Purpose { id, ledger: self.ledger.clone(), listen, io_deadline }).await
+    }
+
+    fn install(&self, greeting: &Greeting) {
+        self.floor.fetch_max(greeting.counter, Ordering::AcqRel);
+        let side = greeting.link.id.side;
+        *self.slot(side) = Slot { link: Some(greeting.link.clone()), ..Slot::default() };
+        if side == Side::Driver {
+            self.pushes.store(greeting.pushes, Ordering::Release);
+            *self.warnings.lock().expect("nothing panics under this lock") = greeting.warnings.clone();
+        }
+        // A close may have passed by while the hands were shaken.
+        if self.is_closed() {
+            greeting.link.grip.kill();
+        }
+    }
+
+    fn uninstall(&self, id: LinkId) {
+        let mut slot = self.slot(id.side);
+        if slot.link.as_ref().is_some_and(|link| link.id == id) {
+            slot.link = None;
+        }
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How long to wait after so many failures in a row: doubled each time, and spread, so that clients do not come in step.
+    fn back_off(&self, failures: u32) -> Duration {
+        let whole = (BACK_OFF.0 * 2u32.saturating_pow(failures.min(10))).min(BACK_OFF.1);
+        let spread = u64::try_from(whole.as_micros() / 2).unwrap_or(1).max(1);
+        whole / 2 + Duration::from_micros(self.world.random() % spread)
+    }
+
+    /// Spawns the connection of the caller's runtime, unless it is there, or being made, or failed just now.
+    pub(super) fn connect_caller(self: &Arc<Inner>, settled: Option<oneshot::Sender<()>>) {
+        let Some(home) = &self.home else { return };
+        let now = self.world.now();
+        let mut slot = self.slot(Side::Caller);
+        let busy = slot.attempt.as_ref().is_some_and(|attempt| !attempt.is_finished());
+        let alive = slot.link.as_ref().is_some_and(|link| !link.grip.is_dead());
+        if self.is_closed() || busy || alive || slot.not_before.is_some_and(|instant| now < instant) {
+            return;
+        }
+        slot.not_before = Some(now + self.back_off(slot.failures));
+        slot.failures += 1;
+        let generation = self.next_generation();
+        let attempt = home.spawn(keep_caller(self.clone(), generation, settled)).abort_handle();
+        slot.attempt = Some(attempt.clone());
+        drop(slot);
+        self.world.spawn(abort_if_not_up(Arc::downgrade(self), generation, attempt));
+    }
+
+    fn hear(self: Arc<Inner>, push: PushInfo) {
+        let PushInfo { kind: PushKind::Message, data } = push else { return };
+        let [_, Value::BulkString(message)] = data.as_slice() else { return };
+        match Push::read(message) {
+            Some(Push::Revoked(claim)) => self.tell(Notice::Revoked(claim)),
+            Some(Push::Granted { claim, ask, counter }) => {
+                let floor = self.floor.load(Ordering::Acquire);
+                match Token::new(0, counter).filter(|token| token.counter() >= floor) {
+                    Some(token) => {
+                        self.stands(claim, HoldState::Held, Some(token));
+                        self.tell(Notice::Granted(Grant { claim, token, bound: Bound::FromAsk(ask) }));
+                    }
+                    // Not a grant: the store has lost its counter. Once that is raised, the waiter asks again.
+                    None => self.world.clone().spawn(self.raise_and_ask_again(claim)),
+                }
+            }
+            None => {}
+        }
+    }
+
+    async fn raise_and_ask_again(self: Arc<Inner>, claim: leasehold_core::ClaimId) {
+        if let Ok(link) = self.driver() {
+            // Where it fails, the answer to the next ask finds it out.
+            let _ = self.raise(&link, self.world.now() + CONNECT).await;
+        }
+        let known = self.book().known(claim);
+        if let Some((resource, _)) = known {
+            self.tell(Notice::AskAgain(resource));
+        }
+    }
+
+    /// Raises the counter to the server's clock, and the floor to what it is then. `Err(Ok(behind))` if that is below the
+    /// floor by so much.
+    pub(super) async fn raise(&self, link: &Link, io_deadline: Instant) -> Result<(), Result<Duration, Fault>> {
+        let reply = link.call(&raise(&self.target.space), io_deadline).await.map_err(Err)?;
+        let counter = leasehold_wire::counter(reply).map_err(|malformed| Err(malformed.into()))?;
+        let floor = self.floor.fetch_max(counter, Ordering::AcqRel);
+        if counter < floor { Err(Ok(Duration::from_micros(floor - counter))) } else { Ok(()) }
+    }
+
+    pub(super) fn tell(&self, notice: Notice) {
+        // Nobody listens before the driver took the stream, or after it is gone.
+        let _ = self.notices.send(notice);
+    }
+
+    /// The store said how a claim stands.
+    pub(super) fn stands(&self, claim: leasehold_core::ClaimId, state: HoldState, token: Option<Token>) {
+        if self.book().stands(claim, state, token, self.world.now()) {
+            self.registry.notify_one();
+        }
+    }
+
+    /// A claim neither holds nor waits.
+    pub(super) fn over(&self, claim: leasehold_core::ClaimId) {
+        if self.book().over(claim) {
+            self.registry.notify_one();
+        }
+    }
+
+    /// Sends releases by the driver's connection whose own turned out to be dead.
+    fn rescue(self: &Arc<Inner>, rescues: Vec<Rescue>) {
+        for Rescue { call, verdict } in rescues {
+            let inner = self.clone();
+            self.world.spawn(async move {
+                let io_deadline = inner.world.now() + CONNECT;
+                let answer = match inner.driver() {
+                    Ok(link) => link.call(&call, io_deadline).await.map(|reply| vec![reply]),
+                    Err(_) => Err(Fault::Late),
+                };
+                let _ = verdict.send(answer);
+            });
+        }
+    }
+}
+
+/// Keeps the driver's connection up. The first attempt's outcome goes to `first`; if it failed, that is all.
+pub(super) async fn keep_driver(inner: Weak<Inner>, first: oneshot::Sender<Result<(), Error>>) {
+    let mut first = Some(first);
+    let mut failures = 0;
+    loop {
+        let Some(inner) = inner.upgrade().filter(|inner| !inner.is_closed()) else { return };
+        let world = inner.world.clone();
+        let generation = inner.next_generation();
+        let opened = world.until(world.now() + CONNECT, inner.open(Side::Driver, generation)).await;
+        match opened.unwrap_or_else(|| Err(Error::unavailable(format!("no answer from {:?}", inner.target.place)))) {
+            Ok(greeting) => {
+                failures = 0;
+                stay_up(inner, greeting, first.take()).await;
+            }
+            Err(error) => {
+                if let Some(first) = first.take() {
+                    let _ = first.send(Err(error));
+                    return;
+                }
+                inner.slot(Side::Driver).trouble = Some(error);
+                let pause = inner.back_off(failures);
+                failures += 1;
+                drop(inner);
+                world.sleep(pause).await;
+            }
+        }
+    }
+}
+
+async fn stay_up(inner: Arc<Inner>, greeting: Greeting, first: Option<oneshot::Sender<Result<(), Error>>>) {
+    inner.install(&greeting);
+    inner.tell(Notice::LinkUp);
+    inner.rewrite.store(true, Ordering::Release);
+    inner.registry.notify_one();
+    if let Some(first) = first {
+        let _ = first.send(Ok(()));
+    }
+    let weak = Arc::downgrade(&inner);
+    let world = inner.world.clone();
+    let up = Up { inner: weak.clone(), link: greeting.link };
+    drop(inner);
+    greeting.traffic.await;
+    drop(up);
+    let Some(inner) = weak.upgrade() else { return };
+    inner.tell(Notice::LinkDown);
+    let pause = inner.back_off(0);
+    drop(inner);
+    world.sleep(pause).await;
+}
+
+async fn keep_caller(inner: Arc<Inner>, generation: u64, settled: Option<oneshot::Sender<()>>) {
+    let opened = inner.open(Side::Caller, generation).await;
+    if let Ok(greeting) = &opened {
+        inner.install(greeting);
+    }
+    drop(settled);
+    let Ok(Greeting { link, traffic, .. }) = opened else { return };
+    let _up = Up { inner: Arc::downgrade(&inner), link: link.clone() };
+    drop(inner);
+    traffic.await;
+}
+
+/// A connection that is in its slot; takes it out and closes it however its task ends.
+struct Up {
+    inner: Weak<Inner>,
+    link: Arc<Link>,
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // Our own descriptor would keep the socket open.
+        self.link.grip.kill();
+        if let Some(inner) = self.inner.upgrade() {
+            inner.uninstall(self.link.id);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.ledger.nudge();
+    }
+}
+
+/// The caller's runtime may have no timers, or be blocked: the time limit is kept here.
+async fn abort_if_not_up(inner: Weak<Inner>, generation: u64, attempt: AbortHandle) {
+    let Some(world) = inner.upgrade().map(|inner| inner.world.clone()) else { return };
+    world.sleep(CONNECT).await;
+    let up = inner.upgrade().is_some_and(|inner| inner.slot(Side::Caller).link.as_ref().is_some_and(|l| l.id.generation == generation));
+    if !up {
+        attempt.abort();
+    }
+}
+
+/// Spawns the watch over calls under way.
+pub(super) fn watch_calls(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    let again = move |rescues: Vec<Rescue>| match weak.upgrade() {
+        Some(inner) => {
+            inner.rescue(rescues);
+            // What is under way when the engine closes still gets its verdict.
+            true
+        }
+        None => false,
+    };
+    inner.world.spawn(inner.ledger.clone().watch(inner.world.clone(), again));
+}

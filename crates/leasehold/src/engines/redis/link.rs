@@ -1,0 +1,308 @@
+//! One connection: the handshake, and calls with a deadline of our own.
+
+use super::config::Target;
+use super::fault::{self, Fault};
+use super::ledger::Ledger;
+use super::stream::{self, Grip};
+use crate::error::Error;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, select};
+use leasehold_core::Instant;
+use leasehold_wire::{ALL, Call, NativeClaim, Reply, Script, raise};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, LazyLock};
+
+/// Which of the two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Side {
+    /// That of the runtime that connected.
+    Caller,
+    /// That of the driver's thread.
+    Driver,
+}
+
+/// One connection among all that an engine ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct LinkId {
+    pub(super) side: Side,
+    pub(super) generation: u64,
+}
+
+/// A connection that has shaken hands.
+pub(super) struct Link {
+    pub(super) id: LinkId,
+    pub(super) grip: Arc<Grip>,
+    connection: MultiplexedConnection,
+    ledger: Arc<Ledger>,
+}
+
+/// What a handshake found out.
+pub(super) struct Greeting {
+    pub(super) link: Arc<Link>,
+    /// Moves the bytes; ends with the connection.
+    pub(super) traffic: BoxFuture<'static, ()>,
+    /// The token counter, raised to the server's clock.
+    pub(super) counter: u64,
+    /// True if pushes can come in.
+    pub(super) pushes: bool,
+    /// What the user should know about this server.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Gets what comes in unasked.
+pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
+
+/// What a connection is opened for.
+pub(super) struct Purpose {
+    pub(super) id: LinkId,
+    pub(super) ledger: Arc<Ledger>,
+    /// The channel to subscribe to, and who gets what is said there.
+    pub(super) listen: Option<(String, OnPush)>,
+    /// How long each step may take.
+    pub(super) io_deadline: Instant,
+}
+
+/// So many calls wait for their turn to be written before a caller has to wait to hand one over.
+const BACKLOG: usize = 4096;
+/// The oldest server that has all that the scripts use.
+const OLDEST: u32 = 7;
+
+/// The name by which a server knows a script.
+static HASHES: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
+    ALL.iter().map(|script| (script.name, redis::Script::new(script.source).get_hash().to_owned())).collect()
+});
+
+/// Connects and shakes hands: in RESP3 if the server speaks it, else in RESP2 without pushes.
+///
+/// # Errors
+/// Config, permission and unsupported, where waiting cannot mend it; else unavailable.
+pub(super) async fn open(target: &Target, purpose: Purpose) -> Result<Greeting, Error> {
+    match attach(target, &purpose, ProtocolVersion::RESP3).await {
+        Err(fault) if fault.is_unknown_command() || fault.says("NOPROTO") || fault.says("NOPERM") => {}
+        Err(fault) => return Err(unreachable(fault, target)),
+        Ok((link, traffic)) => return greet(target, &purpose, link, traffic).await,
+    }
+    let (link, traffic) = attach(target, &purpose, ProtocolVersion::RESP2).await.map_err(|fault| unreachable(fault, target))?;
+    greet(target, &Purpose { listen: None, ..purpose }, link, traffic).await
+}
+
+fn unreachable(fault: Fault, target: &Target) -> Error {
+    match fault {
+        Fault::Lost => Error::unavailable(format!("no connection to {:?}", target.place)),
+        fault => fault.into_error(&target.space),
+    }
+}
+
+type Attached = (Arc<Link>, BoxFuture<'static, ()>);
+
+async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -> Result<Attached, Fault> {
+    let stream = stream::open(target).await.map_err(|_| Fault::Lost)?;
+    let grip = stream.grip.clone();
+    let mut info = RedisConnectionInfo::default().set_protocol(protocol).set_skip_set_lib_name();
+    if let Some(user) = &target.user {
+        info = info.set_username(user);
+    }
+    if let Some(password) = &target.password {
+        info = info.set_password(&password.0);
+    }
+    // Timeouts and retries are ours alone.
+    let mut config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+    config = config.set_pipeline_buffer_size(BACKLOG);
+    if let (Some((_, on_push)), ProtocolVersion::RESP3) = (&purpose.listen, protocol) {
+        let on_push = on_push.clone();
+        config = config.set_push_sender(move |push: PushInfo| {
+            on_push(push);
+            Ok::<(), ()>(())
+        });
+    }
+    let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
+    let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
+    let link = Link { id: purpose.id, grip, connection, ledger: purpose.ledger.clone() };
+    Ok((Arc::new(link), traffic.boxed()))
+}
+
+/// The crate tells some refusals of `HELLO` and `AUTH` by kinds of its own.
+fn refused_greeting(error: &redis::RedisError) -> Fault {
+    let refused = |code: &str, detail: &str| Fault::Refused { code: code.to_owned(), detail: detail.to_owned(), what: "HELLO" };
+    match error.kind() {
+        redis::ErrorKind::RESP3NotSupported => refused("ERR", "unknown command"),
+        redis::ErrorKind::AuthenticationFailed => refused("WRONGPASS", ""),
+        _ => fault::of_crate(error, "HELLO"),
+    }
+}
+
+async fn greet(target: &Target, purpose: &Purpose, link: Arc<Link>, traffic: BoxFuture<'static, ()>) -> Result<Greeting, Error> {
+    let talk = pin!(talk(target, purpose, link.clone()));
+    match select(talk, traffic).await {
+        Either::Left((Ok((counter, pushes, warnings)), traffic)) => Ok(Greeting { link, traffic, counter, pushes, warnings }),
+        Either::Left((Err(error), _)) => Err(error),
+        Either::Right(_) => Err(unreachable(Fault::Lost, target)),
+    }
+}
+
+async fn talk(target: &Target, purpose: &Purpose, link: Arc<Link>) -> Result<(u64, bool, Vec<String>), Error> {
+    let mut greeting = vec![cmd("HELLO"), info("server"), info("memory")];
+    let mut name = cmd("CLIENT");
+    name.arg("SETNAME").arg("leasehold");
+    greeting.push(name);
+    for script in ALL {
+        let mut load = cmd("SCRIPT");
+        load.arg("LOAD").arg(script.source);
+        greeting.push(load);
+    }
+    let mut select = cmd("SELECT");
+    select.arg(target.db);
+    greeting.push(select);
+    let to_error = |fault: Fault| fault.into_error(&target.space);
+    let mut replies = link.many(greeting, purpose.io_deadline).await.map_err(to_error)?;
+    check_version(&replies)?;
+    // With the right to scripts alone, loading may be refused: then each is sent whole, once.
+    if let Some(error @ Reply::Error(..)) = replies.pop()
+        && target.db != 0
+    {
+        return Err(no_database(error, target));
+    }
+    let answer = link.call(&raise(&target.space), purpose.io_deadline).await.map_err(to_error)?;
+    let counter = leasehold_wire::counter(answer).map_err(|malformed| to_error(malformed.into()))?;
+    let pushes = match &purpose.listen {
+        Some((channel, _)) => link.connection.clone().subscribe(channel).await.is_ok(),
+        None => false,
+    };
+    Ok((counter, pushes, warnings(&replies[2])))
+}
+
+fn info(section: &str) -> Cmd {
+    let mut info = cmd("INFO");
+    info.arg(section);
+    info
+}
+
+fn no_database(error: Reply, target: &Target) -> Error {
+    match Fault::refused(error, "SELECT") {
+        Fault::Refused { code, .. } if code == "ERR" => Error::config(format!("the server has no database {}", target.db)),
+        fault => fault.into_error(&target.space),
+    }
+}
+
+/// Finds the version in the answers to `HELLO` and `INFO server`; one that hides it is judged by what it can do.
+fn check_version(replies: &[Reply]) -> Result<(), Error> {
+    let Some(version) = hello_version(&replies[0]).or_else(|| info_field(&replies[1], "redis_version")) else { return Ok(()) };
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major < OLDEST) {
+        return Err(Error::unsupported(format!("redis 7.0 or newer is needed, this server is {version}")));
+    }
+    Ok(())
+}
+
+fn hello_version(reply: &Reply) -> Option<String> {
+    let Reply::List(items) = reply else { return None };
+    items.chunks(2).find_map(|pair| match pair {
+        [Reply::Bytes(key), Reply::Bytes(value)] if key == b"version" => Some(String::from_utf8_lossy(value).into_owned()),
+        _ => None,
+    })
+}
+
+fn info_field(reply: &Reply, field: &str) -> Option<String> {
+    let Reply::Bytes(text) = reply else { return None };
+    let text = String::from_utf8_lossy(text);
+    let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(name, _)| *name == field).map(|(_, value)| value.trim().to_owned())
+}
+
+fn warnings(memory: &Reply) -> Vec<String> {
+    let limit = info_field(memory, "maxmemory").and_then(|limit| limit.parse::<u64>().ok()).unwrap_or(0);
+    let policy = info_field(memory, "maxmemory_policy").unwrap_or_default();
+    if limit == 0 || policy.is_empty() || policy == "noeviction" {
+        return Vec::new();
+    }
+    vec![format!("the server may evict locks when memory is short (maxmemory-policy is {policy}; noeviction keeps them)")]
+}
+
+impl Link {
+    /// Calls a script by its hash; if the server does not know it, nothing was executed, and the same call goes out once more,
+    /// whole.
+    pub(super) async fn call(&self, call: &Call, io_deadline: Instant) -> Result<Reply, Fault> {
+        self.call_or_rescue(call, io_deadline, false).await
+    }
+
+    /// The same; with `rescue`, the call goes out by the driver's connection if this one turns out to be dead.
+    pub(super) async fn call_or_rescue(&self, call: &Call, io_deadline: Instant, rescue: bool) -> Result<Reply, Fault> {
+        let rescue = || rescue.then(|| call.clone());
+        match self.one(eval(call, "EVALSHA", &HASHES[call.script.name]), io_deadline, rescue()).await {
+            Err(fault) if fault.says("NOSCRIPT") => self.one(eval(call, "EVAL", call.script.source), io_deadline, rescue()).await,
+            result => result,
+        }
+    }
+
+    /// The native claim: the answer of `EXEC`.
+    pub(super) async fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Result<Reply, Fault> {
+        let mut set = Cmd::with_capacity(7, 160);
+        set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms).arg("GET");
+        let mut count = Cmd::with_capacity(2, 48);
+        count.arg("INCR").arg(&claim.counter);
+        let mut replies = self.many(vec![cmd("MULTI"), set, count, cmd("EXEC")], io_deadline).await?;
+        let executed = replies.pop().unwrap_or(Reply::Nil);
+        if !matches!(executed, Reply::Error(..)) {
+            return Ok(executed);
+        }
+        // What was refused when it was queued says why.
+        for (at, what) in ["MULTI", "SET", "INCR"].into_iter().enumerate() {
+            if matches!(replies[at], Reply::Error(..)) {
+                return Err(Fault::refused(replies.swap_remove(at), what));
+            }
+        }
+        Err(Fault::refused(executed, "EXEC"))
+    }
+
+    async fn one(&self, command: Cmd, io_deadline: Instant, rescue: Option<Call>) -> Result<Reply, Fault> {
+        let mut connection = self.connection.clone();
+        let sending = async move { connection.send_packed_command(&command).await.map(|value| vec![value]) };
+        let answer = self.answered(sending, io_deadline, rescue).await?.pop().unwrap_or(Reply::Nil);
+        match answer {
+            Reply::Error(..) => Err(Fault::refused(answer, "EVALSHA")),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Sends commands in one write; each has its own answer, which may be an error.
+    pub(super) async fn many(&self, commands: Vec<Cmd>, io_deadline: Instant) -> Result<Vec<Reply>, Fault> {
+        let mut pipeline = Pipeline::with_capacity(commands.len());
+        let count = commands.len();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let mut connection = self.connection.clone();
+        let sending = async move { connection.send_packed_commands(&pipeline, 0, count).await };
+        let replies = self.answered(sending, io_deadline, None).await?;
+        if replies.len() == count { Ok(replies) } else { Err(Fault::Lost) }
+    }
+
+    async fn answered<F>(&self, sending: F, io_deadline: Instant, rescue: Option<Call>) -> Result<Vec<Reply>, Fault>
+    where
+        F: Future<Output = redis::RedisResult<Vec<redis::Value>>>,
+    {
+        let (ticket, verdict) = self.ledger.enter(io_deadline, &self.grip, rescue);
+        match select(pin!(sending), verdict).await {
+            Either::Left((values, verdict)) => match values {
+                Ok(values) => {
+                    ticket.settle();
+                    Ok(values.into_iter().map(fault::reply).collect())
+                }
+                Err(error) if ticket.settle() => Err(fault::of_crate(&error, "EVALSHA")),
+                // The watch has ended this connection, and may be sending the call by another.
+                Err(_) => verdict.await.unwrap_or(Err(Fault::Late)),
+            },
+            Either::Right((verdict, _)) => verdict.unwrap_or(Err(Fault::Late)),
+        }
+    }
+}
+
+fn eval(call: &Call, command: &str, script: &str) -> Cmd {
+    let Script { keys, .. } = call.script;
+    let mut eval = Cmd::with_capacity(3 + call.keys.len() + call.args.len(), 512);
+    eval.arg(command).arg(script).arg(*keys).arg(&call.keys).arg(&call.args);
+    eval
+}

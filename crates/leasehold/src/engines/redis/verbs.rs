@@ -1,0 +1,293 @@
+//! The verbs that write: claim, renew, release.
+
+use super::fault::Fault;
+use super::inner::Inner;
+use super::link::{Link, LinkId};
+use super::registry;
+use crate::engine::{ClaimCall, ReleaseCall, RenewCall};
+use crate::error::Error;
+use futures_util::future::join_all;
+use leasehold_core::{Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Token, Want};
+use leasehold_wire::{
+    Call, Claimed, Detach, Ended, HoldState, Native, NativeClaim, Obstacle, Reply, claim, claimed, detach, forget, native,
+    release, released, renew, renewed,
+};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How often a script that bounds its work is called in one verb.
+const MOST_CALLS: u32 = 1000;
+
+/// What a claim came to: an answer, or a hold whose token is no token.
+enum Outcome {
+    Reply(ClaimReply),
+    /// It holds, but the counter is below the floor, or refused with this fault.
+    NoToken(Option<Fault>),
+}
+
+pub(super) async fn claim_verb(inner: Arc<Inner>, call: ClaimCall) -> Result<ClaimReply, Error> {
+    if call.want != Want::ALL_OF_ONE {
+        return Err(Error::unsupported("more than one permit per resource"));
+    }
+    let link = inner.link(call.route)?;
+    let now = inner.world.now();
+    let life = call.terms.ttl + call.terms.lock_delay;
+    let contended = inner.book().sent(call.claim, link.id, (&call.resource, life, now));
+    let result = if call.ask.first && !contended {
+        ask_natively(&inner, &link, &call).await
+    } else {
+        ask_by_script(&inner, &link, &call).await
+    };
+    let result = match result {
+        Ok(Outcome::Reply(reply)) => Ok(reply),
+        Ok(Outcome::NoToken(why)) => mend_token(&inner, &link, &call, why).await,
+        Err(fault) => Err(Problem::Fault(fault)),
+    };
+    settle_claim(&inner, (call.claim, link.id), &call, &result);
+    if matches!(result, Ok(ClaimReply::Granted(_))) && !call.ask.first {
+        registry::correct(&inner, &link, (call.claim, call.io_deadline)).await;
+    }
+    result.map_err(|problem| problem.into_error(&inner))
+}
+
+/// A fault, or an error that is ready to be told.
+enum Problem {
+    Fault(Fault),
+    Error(Error),
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Problem {
+        Problem::Fault(fault)
+    }
+}
+
+impl Problem {
+    fn into_error(self, inner: &Inner) -> Error {
+        match self {
+            Problem::Fault(fault) => fault.into_error(&inner.target.space),
+            Problem::Error(error) => error,
+        }
+    }
+
+    fn is_definite(&self) -> bool {
+        match self {
+            Problem::Fault(fault) => fault.is_definite(),
+            Problem::Error(error) => !error.outcome_unknown(),
+        }
+    }
+}
+
+/// Keeps the memory of the engine in step with what the store said.
+fn settle_claim(inner: &Inner, (claim, by): (ClaimId, LinkId), call: &ClaimCall, result: &Result<ClaimReply, Problem>) {
+    let now = inner.world.now();
+    let mut book = inner.book();
+    match result {
+        Ok(ClaimReply::Granted(_)) if call.ask.first => book.met_none(&call.resource),
+        Ok(ClaimReply::Queued(_) | ClaimReply::Busy(_)) => book.met_contention(&call.resource, now),
+        // Unanswered: a release of this id goes out behind it.
+        Err(problem) if !problem.is_definite() => return,
+        _ => {}
+    }
+    book.answered(claim, by);
+    let wake = match result {
+        Ok(ClaimReply::Granted(grant)) => book.stands(claim, HoldState::Held, Some(grant.token), now),
+        Ok(ClaimReply::Queued(_)) => book.stands(claim, HoldState::Waiting, None, now),
+        Ok(ClaimReply::Busy(_) | ClaimReply::Stale) => book.over(claim),
+        Err(_) => call.ask.first && book.over(claim),
+    };
+    drop(book);
+    if wake {
+        inner.registry.notify_one();
+    }
+}
+
+async fn ask_natively(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
+    let ask = NativeClaim::new(inner.target.space.keys(&call.resource), call.claim, call.terms);
+    match native(link.native(&ask, call.io_deadline).await?)? {
+        Native::Set(Ok(counter)) => Ok(granted(inner, call, counter)),
+        Native::Set(Err(refusal)) => Ok(Outcome::NoToken(Some(Fault::refused(refusal, "INCR")))),
+        Native::Refused(refusal) => Err(Fault::refused(refusal, "SET")),
+        Native::Held(record) => {
+            // Who waits asks at once by script, and is told the rest of the lease there: not worth a request here.
+            let left = if call.ask.wait { Some(Duration::ZERO) } else { rest_of_lease(link, &ask.lock, call.io_deadline).await? };
+            Ok(Outcome::Reply(ClaimReply::Busy(Contention { by: record.claim(), lease_left: left })))
+        }
+    }
+}
+
+async fn rest_of_lease(link: &Link, lock: &str, io_deadline: Instant) -> Result<Option<Duration>, Fault> {
+    let mut rest = redis::cmd("PTTL");
+    rest.arg(lock);
+    match link.many(vec![rest], io_deadline).await?.pop() {
+        Some(Reply::Int(-1)) => Ok(None),
+        Some(Reply::Int(left_ms)) => Ok(Some(Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)))),
+        Some(other) => Err(Fault::refused(other, "PTTL")),
+        None => Err(Fault::Lost),
+    }
+}
+
+async fn ask_by_script(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
+    let space = &inner.target.space;
+    let ask = claim(space, space.keys(&call.resource), call.claim, (call.terms, call.ask));
+    for _ in 0..MOST_CALLS {
+        return Ok(match claimed(link.call(&ask, call.io_deadline).await?)? {
+            Claimed::Granted(counter) => granted(inner, call, counter),
+            Claimed::Queued(obstacle) => Outcome::Reply(ClaimReply::Queued(contention(&obstacle))),
+            Claimed::Busy(obstacle) => Outcome::Reply(ClaimReply::Busy(contention(&obstacle))),
+            Claimed::Stale => Outcome::Reply(ClaimReply::Stale),
+            Claimed::Again => continue,
+        });
+    }
+    Err(Fault::Late)
+}
+
+fn contention(obstacle: &Obstacle) -> Contention {
+    Contention { by: obstacle.record.claim(), lease_left: obstacle.left }
+}
+
+/// A grant, if the counter is not below the floor.
+fn granted(inner: &Inner, call: &ClaimCall, counter: u64) -> Outcome {
+    let floor = inner.floor.load(Ordering::Acquire);
+    match Token::new(0, counter).filter(|token| token.counter() >= floor) {
+        Some(token) => {
+            let bound = Bound::FromSend(call.terms.ttl);
+            Outcome::Reply(ClaimReply::Granted(Grant { claim: call.claim, token, bound }))
+        }
+        None => Outcome::NoToken(None),
+    }
+}
+
+/// The claim holds without a token. Raises the counter to the server's clock and asks again; if there is still none, the hold
+/// is given back and nothing is granted.
+async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why: Option<Fault>) -> Result<ClaimReply, Problem> {
+    let behind = match why {
+        Some(fault) => Err(Problem::Fault(fault)),
+        None => match inner.raise(link, call.io_deadline).await {
+            Ok(()) => Ok(()),
+            Err(Ok(behind)) => {
+                let message = format!("the store's clock went back by {behind:?}, and its tokens with it");
+                Err(Problem::Error(Error::unavailable(message)))
+            }
+            Err(Err(fault)) => Err(Problem::Fault(fault)),
+        },
+    };
+    if behind.is_ok()
+        && let Outcome::Reply(reply) = ask_by_script(inner, link, call).await?
+    {
+        return Ok(reply);
+    }
+    give_back(inner, link, call).await?;
+    behind?;
+    Ok(ClaimReply::Busy(Contention { by: None, lease_left: Some(Duration::ZERO) }))
+}
+
+async fn give_back(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<(), Fault> {
+    let space = &inner.target.space;
+    let back = release(space, space.keys(&call.resource), call.claim, Manner::Own { keep: Duration::ZERO });
+    release_on(link, &back, call.io_deadline, false).await.map(|_| ())
+}
+
+pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<RenewReply, Error> {
+    if call.want != Want::ALL_OF_ONE {
+        return Err(Error::unsupported("more than one permit per resource"));
+    }
+    let to_error = |fault: Fault| fault.into_error(&inner.target.space);
+    let link = inner.driver()?;
+    let space = &inner.target.space;
+    let upkeep = renew(space, space.keys(&call.resource), call.claim, call.terms);
+    let answer = link.call(&upkeep, call.io_deadline).await.map_err(to_error)?;
+    if !renewed(answer).map_err(|malformed| to_error(malformed.into()))? {
+        inner.over(call.claim);
+        return Ok(RenewReply::Lost);
+    }
+    inner.book().lengthened(call.claim, inner.world.now());
+    if call.detached {
+        let token = inner.book().known(call.claim).and_then(|(_, token)| token);
+        let life = call.terms.ttl + call.terms.lock_delay;
+        let hold = Detach { claim: call.claim, life, token, resource: call.resource.clone() };
+        link.call(&detach(space, &hold), call.io_deadline).await.map_err(to_error)?;
+        inner.book().detached(call.claim);
+    }
+    Ok(RenewReply::Renewed(Bound::FromSend(call.terms.ttl)))
+}
+
+/// Sends a release by its route, and behind every unanswered claim of its id: on each connection that carried one and lives.
+/// Where such a connection is gone, the one by the route is the next.
+pub(super) async fn release_verb(inner: Arc<Inner>, call: ReleaseCall) -> Result<ReleaseReply, Error> {
+    let carriers = inner.book().carriers(call.claim);
+    let mut others: Vec<Arc<Link>> = carriers.iter().filter_map(|id| inner.living(*id)).collect();
+    let link = match inner.link(call.route) {
+        Ok(link) => link,
+        Err(error) => others.pop().ok_or(error)?,
+    };
+    others.retain(|other| other.id != link.id);
+    let space = &inner.target.space;
+    let end = release(space, space.keys(&call.resource), call.claim, call.manner);
+    let rescue = link.id.side == super::link::Side::Caller;
+    let result = if others.is_empty() {
+        release_on(&link, &end, call.io_deadline, rescue).await
+    } else {
+        release_on_all(&inner, [vec![link], others].concat(), end, call.io_deadline).await
+    };
+    let ended = result.map_err(|fault| fault.into_error(space))?;
+    inner.book().settled(call.claim, &carriers);
+    Ok(settle_release(&inner, &call, ended))
+}
+
+fn settle_release(inner: &Arc<Inner>, call: &ReleaseCall, ended: Ended) -> ReleaseReply {
+    let stays = matches!(call.manner, Manner::Revoke) || matches!(call.manner, Manner::Own { keep } if !keep.is_zero());
+    if !stays || ended != Ended::Released {
+        inner.over(call.claim);
+    }
+    if ended == Ended::Released && !stays && call.claim.client() != inner.client {
+        forget_elsewhere(inner, call.claim);
+    }
+    match ended {
+        Ended::Released | Ended::Again => ReleaseReply::Released,
+        Ended::Absent => ReleaseReply::Absent,
+        Ended::Taken(obstacle) => ReleaseReply::Taken(contention(&obstacle)),
+    }
+}
+
+/// Takes a claim out of the registry of the client that made it, which may be gone.
+fn forget_elsewhere(inner: &Arc<Inner>, claim: ClaimId) {
+    let Ok(link) = inner.driver() else { return };
+    let call = forget(&inner.target.space, claim.client(), Some(claim));
+    let io_deadline = inner.world.now() + super::inner::CONNECT;
+    // A registry shows a hold only where the lock's key carries it: a failure here is not seen by anybody.
+    inner.world.spawn(async move { drop(link.call(&call, io_deadline).await) });
+}
+
+async fn release_on(link: &Link, end: &Call, io_deadline: Instant, rescue: bool) -> Result<Ended, Fault> {
+    for _ in 0..MOST_CALLS {
+        match released(link.call_or_rescue(end, io_deadline, rescue).await?)? {
+            Ended::Again => {}
+            ended => return Ok(ended),
+        }
+    }
+    Err(Fault::Late)
+}
+
+/// The same release on several connections; goes on to its end even if the caller is gone.
+async fn release_on_all(inner: &Inner, links: Vec<Arc<Link>>, end: Call, io_deadline: Instant) -> Result<Ended, Fault> {
+    let (told, verdict) = oneshot::channel();
+    inner.world.spawn(async move {
+        let results = join_all(links.iter().map(|link| release_on(link, &end, io_deadline, false))).await;
+        let _ = told.send(sum_up(results));
+    });
+    verdict.await.unwrap_or(Err(Fault::Late))
+}
+
+/// Released if any says so; else what the last says that knows. A connection that is gone carries nothing any more.
+fn sum_up(results: Vec<Result<Ended, Fault>>) -> Result<Ended, Fault> {
+    let rank = |result: &Result<Ended, Fault>| match result {
+        Ok(Ended::Released) => 3,
+        Err(Fault::Late) => 2,
+        Ok(_) => 1,
+        Err(_) => 0,
+    };
+    results.into_iter().max_by_key(rank).unwrap_or(Err(Fault::Lost))
+}

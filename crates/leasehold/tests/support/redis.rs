@@ -1,0 +1,135 @@
+//! A private redis-server on a free port, and the engine on it.
+
+use leasehold::conformance::{Pending, Store};
+use leasehold::engine::{About, Engine};
+use leasehold::engines::redis::{RedisEngine, RedisOptions};
+use leasehold::world::World;
+use leasehold::ResourceName;
+use leasehold_wire::Space;
+use redis::{Connection, FromRedisValue};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A store of its own: a fresh server.
+pub fn open() -> impl Store {
+    Fixture { server: RedisServer::start(), world: World::with_thread("redis").unwrap() }
+}
+
+struct Fixture {
+    server: RedisServer,
+    world: World,
+}
+
+impl Store for Fixture {
+    fn world(&self) -> &World {
+        &self.world
+    }
+
+    fn connect(&self, client: u64, about: About) -> Pending<'_, Arc<dyn Engine>> {
+        Box::pin(async move {
+            let engine = RedisEngine::connect(&self.server.url(), RedisOptions::new(), &self.world, (client, about)).await;
+            engine.unwrap_or_else(|error| panic!("the server must be reachable: {error}")) as Arc<dyn Engine>
+        })
+    }
+
+    fn residue<'a>(&'a self, resource: &'a ResourceName) -> Pending<'a, Vec<String>> {
+        let keys = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(resource);
+        let left = [keys.lock, keys.queue, keys.places].into_iter().filter(|key| self.server.query::<u32>(&["EXISTS", key]) > 0);
+        let left = left.collect();
+        Box::pin(async { left })
+    }
+}
+
+/// A redis-server that is killed when this is dropped.
+pub struct RedisServer {
+    process: Child,
+    port: u16,
+    _dir: TempDir,
+}
+
+impl RedisServer {
+    /// A server that keeps nothing on disk.
+    pub fn start() -> RedisServer {
+        RedisServer::start_with(&[])
+    }
+
+    /// The same with more options, as on its command line: `["--maxmemory", "1mb"]`.
+    pub fn start_with(options: &[&str]) -> RedisServer {
+        // Between the look for a free port and its use another process may take it.
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let dir = tempfile::tempdir().unwrap();
+            let mut command = Command::new("redis-server");
+            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+            command.arg("--dir").arg(dir.path()).args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let process = command.spawn().expect("redis-server is installed");
+            let mut server = RedisServer { process, port, _dir: dir };
+            if server.is_up() {
+                return server;
+            }
+        }
+        panic!("redis-server did not start with {options:?}");
+    }
+
+    fn is_up(&mut self) -> bool {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < patience {
+            if self.process.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return true;
+            }
+            sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A connection of the test's own.
+    pub fn connection(&self) -> Connection {
+        redis::Client::open(self.url()).unwrap().get_connection().unwrap()
+    }
+
+    /// Sends one command on a connection of its own.
+    pub fn query<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(word);
+        }
+        command.query(&mut self.connection()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Stops the server where it stands, as a paused machine would be.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
