@@ -180,9 +180,10 @@ fn ctrl_c_ends_a_script_as_a_whole() {
     shell.line("bash script");
     shell.expect("up");
     shell.press("\x03");
-    shell.line("echo \"code $?\"");
-    let shown = shell.expect("code 130");
+    let shown = shell.expect("$ ");
     assert!(!shown.contains("second"), "{shown}");
+    shell.line("echo \"code $?\"");
+    shell.expect("code 130");
 }
 
 #[test]

@@ -40,6 +40,10 @@ pub fn run(args: Run) -> Result<Code, Fault> {
     {
         say(format_args!("--report {}: {error}", file.display()));
     }
+    if story.interrupted {
+        // A script goes on after a Ctrl-C if what it waited for exits as if it had dealt with it.
+        sys::die_of_interrupt();
+    }
     Ok(code)
 }
 
@@ -318,6 +322,7 @@ impl<'a> Watch<'a> {
                 change = self.lease.changed(), if !self.lease_lost => self.changed(change, None),
             }
         }
+        self.story.interrupted = self.shared && self.end == Some(CommandEnd::Killed(libc::SIGINT));
         match self.end {
             _ if lost => exit::LOST,
             Some(CommandEnd::Exited(code)) => Code::of_command(code),
