@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 pub mod broken;
+pub mod clock;
 pub mod memory;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
+pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
