@@ -120,6 +120,13 @@ pub fn stop(group: bool) {
     }
 }
 
+/// Ends this process by SIGINT, as its caller expects of a program that was interrupted.
+pub fn die_of_interrupt() {
+    let _ = change(libc::SIG_UNBLOCK, bit(libc::SIGINT));
+    // SAFETY: sends a signal to ourselves, whose action is the default one: nobody here changes it.
+    unsafe { libc::raise(libc::SIGINT) };
+}
+
 /// Makes `command` start with this mask, after `prepare` ran in the new process.
 ///
 /// `prepare` runs between fork and exec: it must do nothing but system calls, no allocation, no lock.
