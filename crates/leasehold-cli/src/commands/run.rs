@@ -26,6 +26,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub fn run(args: Run) -> Result<Code, Fault> {
     check(&args)?;
     let mask = sys::block(&sys::FORWARDED).map_err(refused)?;
+    // While the command has the terminal, our own words come from the background; with `stty tostop` they would stop us.
+    sys::block(&[libc::SIGTTOU]).map_err(refused)?;
     let store = Store::choose(&args.store)?;
     let mut story = Story::begin(&args.name);
     let answer = on_runtime(tell(&args, &store, mask, &mut story));
@@ -311,10 +313,10 @@ impl Watch<'_> {
         if lost && self.so_far.end.is_none() && !self.so_far.ending {
             say(format_args!("too little was left of the lock {} to start the command", self.args.name));
         }
-        loop {
+        while !lost && !self.so_far.lease_lost {
             tokio::select! {
                 () = all_left(self.door.as_ref()) => break,
-                change = self.lease.changed(), if !self.so_far.lease_lost => self.changed(change, None),
+                change = self.lease.changed() => self.changed(change, None),
             }
         }
         self.story.interrupted = self.so_far.shared && self.so_far.end == Some(CommandEnd::Killed(libc::SIGINT));
