@@ -70,15 +70,15 @@ pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, As
 }
 
 /// A release or a withdrawal.
-pub fn release(space: &Space, keys: Keys, claim: ClaimId, manner: Manner) -> Call {
-    let mut args = vec![claim.to_string(), space.channels()];
+pub fn release(keys: Keys, claim: ClaimId, manner: Manner) -> Call {
+    let mut args = vec![claim.to_string()];
     match manner {
         Manner::Own { keep } if keep.is_zero() => {}
         Manner::Own { keep } => args.extend(["keep".to_owned(), millis(keep).to_string()]),
         Manner::Revoke => args.push("revoke".to_owned()),
         Manner::RevokeNow => args.push("now".to_owned()),
     }
-    call(&RELEASE, vec![keys.lock, keys.queue, keys.places, keys.counter], args)
+    call(&RELEASE, vec![keys.lock, keys.queue], args)
 }
 
 /// A renewal.
@@ -215,9 +215,9 @@ mod tests {
             Change { claim: id, age: Duration::ZERO, state: HoldState::Held, token: Token::new(0, 9), resource: name.clone() };
         let calls = [
             claim(&space, keys(), id, (terms(), ask)),
-            release(&space, keys(), id, Manner::Own { keep: Duration::ZERO }),
-            release(&space, keys(), id, Manner::Own { keep: Duration::from_secs(1) }),
-            release(&space, keys(), id, Manner::Revoke),
+            release(keys(), id, Manner::Own { keep: Duration::ZERO }),
+            release(keys(), id, Manner::Own { keep: Duration::from_secs(1) }),
+            release(keys(), id, Manner::Revoke),
             renew(&space, keys(), id, terms()),
             raise(&space),
             inspect(keys(), 100),

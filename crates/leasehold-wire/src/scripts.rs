@@ -20,7 +20,7 @@ macro_rules! script {
 }
 
 pub(crate) static CLAIM: Script = script!("claim", 4, 8, "claim.lua", "queue.lua", "claim_body.lua");
-pub(crate) static RELEASE: Script = script!("release", 4, 2, "release.lua", "queue.lua", "release_body.lua");
+pub(crate) static RELEASE: Script = script!("release", 2, 1, "release.lua", "queue.lua", "release_body.lua");
 pub(crate) static RENEW: Script = script!("renew", 4, 4, "renew.lua", "queue.lua", "renew_body.lua");
 pub(crate) static RAISE: Script = script!("raise", 1, 0, "raise.lua");
 pub(crate) static INSPECT: Script = script!("inspect", 3, 1, "inspect.lua");

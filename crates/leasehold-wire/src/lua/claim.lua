@@ -4,4 +4,5 @@
 --         8 channels: what a client's channel begins with
 -- returns {1, token} granted; {2, left_ms, value} queued; {3, left_ms, value} busy; 4 stale; 5 again: nothing decided yet
 -- O(1) amortised: at most 100 dead entries of the queue are passed per call.
-local channels = ARGV[8]
+local call, CHANNELS = redis.call, ARGV[8]
+local LOCK, QUEUE, PLACES, COUNTER = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

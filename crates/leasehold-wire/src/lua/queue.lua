@@ -1,11 +1,10 @@
 
 -- queue.lua: what claim and release share: the queue of a resource and the grant to its first waiter.
--- Put in front of the scripts that need it; uses KEYS and `channels` of theirs.
--- KEYS    1 lock, 2 queue, 3 places, 4 counter
+-- Put into the scripts that need it, behind their first half, which names call, LOCK, QUEUE, PLACES, COUNTER (keys) and
+-- CHANNELS (what a client's channel begins with).
 -- An entry of the queue is "<number of the ask that entered it> <claim>"; a place is
 -- "<number at entry> <last ask> <until_us> <margin_us> <delay_ms>". An entry without a place of the same number is dead.
-local LOCK, QUEUE, PLACES, COUNTER = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local call, match, sub, format, floor = redis.call, string.match, string.sub, string.format, math.floor
+local match, sub, format, floor = string.match, string.sub, string.format, math.floor
 
 local now_us
 local function now()
@@ -83,7 +82,7 @@ end
 
 local function tell(claim, text)
   -- Without the right to publish, waiters find their grants by their next ask.
-  redis.pcall('PUBLISH', channels .. sub(claim, 1, 16), text)
+  redis.pcall('PUBLISH', CHANNELS .. sub(claim, 1, 16), text)
 end
 
 -- Makes a waiter the holder for the rest of its place. The counter first: if it fails, nothing is granted.

@@ -19,4 +19,5 @@ if kept then
   return 1
 end
 if value or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
-local channels = ARGV[4]
+local call, CHANNELS = redis.call, ARGV[4]
+local LOCK, QUEUE, PLACES, COUNTER = KEYS[1], KEYS[2], KEYS[3], KEYS[4]

@@ -4,8 +4,11 @@
 pub mod broken;
 pub mod clock;
 pub mod memory;
+#[cfg(feature = "redis")]
 pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "redis")]
+pub mod redis_client;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -1,186 +1,174 @@
-//! A TCP proxy that fails as networks do: cut, black hole, replies lost, a reset in the middle of a call.
+//! A TCP proxy that cuts, holds back and loses what passes through it.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
-/// What happens to bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Weather {
-    /// They pass.
-    Clear = 0,
-    /// They vanish in both directions, and nobody is told.
-    BlackHole = 1,
-    /// They reach the server, and its replies vanish.
-    RepliesLost = 2,
-    /// Connections are reset, and new ones refused.
-    Cut = 3,
-    /// The next reply is swallowed and its connection reset; then the weather is clear.
-    ResetAtReply = 4,
-}
+/// How often a pump looks up from its socket.
+const GLANCE: Duration = Duration::from_millis(5);
 
-/// A proxy in front of a server on this host; it ends when it is dropped.
+/// Passes bytes between its clients and one server, until it is told otherwise.
 pub struct Proxy {
-    shared: Arc<Shared>,
     port: u16,
+    shared: Arc<Shared>,
 }
 
 struct Shared {
-    server: u16,
-    weather: AtomicU8,
-    ended: AtomicBool,
-    links: Mutex<Vec<Link>>,
-}
-
-/// The two sockets of one connection, and whether bytes of it were lost: then it must never pass any again.
-struct Link {
-    client: TcpStream,
-    server: TcpStream,
-    torn: Arc<AtomicBool>,
+    server: SocketAddr,
+    over: AtomicBool,
+    /// Nothing passes and nothing is closed: as if the network were gone.
+    hole: AtomicBool,
+    /// Requests pass, their answers vanish.
+    mute: AtomicBool,
+    /// New clients are turned away.
+    closed: AtomicBool,
+    /// The next request with these bytes in it reaches the server, and the connection is reset before its answer comes back.
+    lose: Mutex<Option<Vec<u8>>>,
+    connections: Mutex<Vec<(TcpStream, TcpStream)>>,
 }
 
 impl Proxy {
-    /// A proxy on a free port in front of `server`.
-    pub fn start(server: u16) -> Proxy {
+    pub fn to(server_port: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            server,
-            weather: AtomicU8::new(Weather::Clear as u8),
-            ended: AtomicBool::new(false),
-            links: Mutex::default(),
+            server: SocketAddr::from(([127, 0, 0, 1], server_port)),
+            over: AtomicBool::new(false),
+            hole: AtomicBool::new(false),
+            mute: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            lose: Mutex::default(),
+            connections: Mutex::default(),
         });
-        let accepting = Arc::clone(&shared);
+        let port = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
+        let accepting = shared.clone();
         thread::spawn(move || accepting.accept(&listener));
-        Proxy { shared, port }
+        Proxy { port, shared }
     }
 
-    /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The URL of a Redis server behind it.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Changes the weather.
-    pub fn set(&self, weather: Weather) {
-        self.shared.weather.store(weather as u8, Ordering::SeqCst);
-        self.shared.links.lock().unwrap().retain(|link| {
-            let broken = weather == Weather::Cut || (weather == Weather::Clear && link.torn.load(Ordering::SeqCst));
-            if broken {
-                link.cut();
-            }
-            !broken
-        });
+    /// Resets every connection there is.
+    pub fn cut(&self) {
+        self.shared.cut();
     }
 
-    /// Resets every connection once; new ones pass.
-    pub fn reset(&self) {
-        self.set(Weather::Cut);
-        self.set(Weather::Clear);
+    /// Swallows everything without closing anything; what was swallowed goes on its way when this ends.
+    pub fn black_hole(&self, yes: bool) {
+        self.shared.hole.store(yes, Ordering::SeqCst);
+    }
+
+    /// Lets requests through and swallows their answers; the connections that lost some are reset when this ends.
+    pub fn lose_replies(&self, yes: bool) {
+        self.shared.mute.store(yes, Ordering::SeqCst);
+        if !yes {
+            self.shared.cut();
+        }
+    }
+
+    /// Turns new clients away.
+    pub fn refuse(&self, yes: bool) {
+        self.shared.closed.store(yes, Ordering::SeqCst);
+    }
+
+    /// Lets the next request that contains `bytes` through, and resets its connection before the answer.
+    pub fn lose_answer_to(&self, bytes: &[u8]) {
+        *self.shared.lose.lock().unwrap() = Some(bytes.to_vec());
+    }
+
+    /// True once that has happened.
+    pub fn has_lost_it(&self) -> bool {
+        self.shared.lose.lock().unwrap().is_none()
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.shared.ended.store(true, Ordering::SeqCst);
-        self.set(Weather::Cut);
-        // Wakes the accepting thread.
-        drop(TcpStream::connect(("127.0.0.1", self.port)));
-    }
-}
-
-impl Link {
-    fn cut(&self) {
-        for socket in [&self.client, &self.server] {
-            // It may be gone already.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+        self.shared.over.store(true, Ordering::SeqCst);
+        self.shared.cut();
     }
 }
 
 impl Shared {
-    fn accept(self: Arc<Shared>, listener: &TcpListener) {
-        for client in listener.incoming() {
-            if self.ended.load(Ordering::SeqCst) {
-                return;
+    fn accept(self: &Arc<Shared>, listener: &TcpListener) {
+        while !self.over.load(Ordering::SeqCst) {
+            match listener.accept() {
+                Ok((client, _)) if !self.closed.load(Ordering::SeqCst) => self.join(client),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(GLANCE),
+                Err(_) => return,
             }
-            let (Ok(client), false) = (client, self.weather() == Weather::Cut as u8) else { continue };
-            let Ok(server) = TcpStream::connect(("127.0.0.1", self.server)) else { continue };
-            self.connect(client, server);
         }
     }
 
-    fn connect(self: &Arc<Shared>, client: TcpStream, server: TcpStream) {
-        let torn = Arc::new(AtomicBool::new(false));
+    fn join(self: &Arc<Shared>, client: TcpStream) {
+        let Ok(server) = TcpStream::connect(self.server) else { return };
         for socket in [&client, &server] {
+            socket.set_nonblocking(false).unwrap();
             socket.set_nodelay(true).unwrap();
+            socket.set_read_timeout(Some(GLANCE)).unwrap();
         }
-        let ends = [(&client, &server, false), (&server, &client, true)];
-        for (from, to, is_reply) in ends {
-            let pump = Pump {
-                shared: Arc::clone(self),
-                from: from.try_clone().unwrap(),
-                to: to.try_clone().unwrap(),
-                torn: Arc::clone(&torn),
-                is_reply,
-            };
-            thread::spawn(move || pump.run());
-        }
-        self.links.lock().unwrap().push(Link { client, server, torn });
+        let mute = Arc::new(AtomicBool::new(false));
+        let ends = || (client.try_clone().unwrap(), server.try_clone().unwrap());
+        self.connections.lock().unwrap().push(ends());
+        let ((from_client, to_server), (to_client, from_server)) = (ends(), ends());
+        let (there, back, mute_too) = (self.clone(), self.clone(), mute.clone());
+        thread::spawn(move || there.pump(from_client, to_server, &mute, true));
+        thread::spawn(move || back.pump(from_server, to_client, &mute_too, false));
     }
 
-    fn weather(&self) -> u8 {
-        self.weather.load(Ordering::SeqCst)
-    }
-}
-
-/// One direction of one connection.
-struct Pump {
-    shared: Arc<Shared>,
-    from: TcpStream,
-    to: TcpStream,
-    torn: Arc<AtomicBool>,
-    is_reply: bool,
-}
-
-impl Pump {
-    fn run(mut self) {
-        let mut bytes = [0; 65_536];
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, mute: &AtomicBool, request: bool) {
+        let mut buffer = [0; 65536];
         loop {
-            let count = match self.from.read(&mut bytes) {
-                Ok(count) if count > 0 => count,
-                _ => break,
+            let read = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                Err(_) => break,
             };
-            if self.lets_pass() && self.to.write_all(&bytes[..count]).is_err() {
+            while self.hole.load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
+                thread::sleep(GLANCE);
+            }
+            if request && self.is_to_be_lost(&buffer[..read]) {
+                mute.store(true, Ordering::SeqCst);
+            }
+            if !request && mute.load(Ordering::SeqCst) {
+                break;
+            }
+            if !request && self.mute.load(Ordering::SeqCst) {
+                continue;
+            }
+            if to.write_all(&buffer[..read]).is_err() {
                 break;
             }
         }
-        let _ = self.from.shutdown(Shutdown::Both);
-        let _ = self.to.shutdown(Shutdown::Both);
+        // Whoever is first ends both directions; the other finds it done.
+        let _ = from.shutdown(Shutdown::Both);
+        let _ = to.shutdown(Shutdown::Both);
     }
 
-    /// True if the bytes that were just read go on.
-    fn lets_pass(&self) -> bool {
-        let weather = self.shared.weather();
-        if self.is_reply && weather == Weather::ResetAtReply as u8 {
-            self.shared.weather.store(Weather::Clear as u8, Ordering::SeqCst);
-            let _ = self.from.shutdown(Shutdown::Both);
-            let _ = self.to.shutdown(Shutdown::Both);
-            return false;
+    fn is_to_be_lost(&self, request: &[u8]) -> bool {
+        let mut lose = self.lose.lock().unwrap();
+        let hit = lose.as_ref().is_some_and(|bytes| request.windows(bytes.len()).any(|window| window == bytes));
+        if hit {
+            *lose = None;
         }
-        let lost = weather == Weather::BlackHole as u8 || (self.is_reply && weather == Weather::RepliesLost as u8);
-        if lost {
-            self.torn.store(true, Ordering::SeqCst);
+        hit
+    }
+
+    fn cut(&self) {
+        for (client, server) in self.connections.lock().unwrap().drain(..) {
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
         }
-        // Once bytes are missing, the rest of the stream would be garbage.
-        let torn = self.torn.load(Ordering::SeqCst);
-        !lost && !(torn && (self.is_reply || weather == Weather::BlackHole as u8))
     }
 }

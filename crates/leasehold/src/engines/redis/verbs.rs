@@ -187,7 +187,7 @@ async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why:
 
 async fn give_back(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<(), Fault> {
     let space = &inner.target.space;
-    let back = release(space, space.keys(&call.resource), call.claim, Manner::Own { keep: Duration::ZERO });
+    let back = release(space.keys(&call.resource), call.claim, Manner::Own { keep: Duration::ZERO });
     release_on(link, &back, call.io_deadline, false).await.map(|_| ())
 }
 
@@ -226,7 +226,7 @@ pub(super) async fn release_verb(inner: Arc<Inner>, call: ReleaseCall) -> Result
     };
     others.retain(|other| other.id != link.id);
     let space = &inner.target.space;
-    let end = release(space, space.keys(&call.resource), call.claim, call.manner);
+    let end = release(space.keys(&call.resource), call.claim, call.manner);
     let rescue = link.id.side == super::link::Side::Caller;
     let result = if others.is_empty() {
         release_on(&link, &end, call.io_deadline, rescue).await

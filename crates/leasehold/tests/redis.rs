@@ -1,0 +1,386 @@
+//! The Redis engine on a real server: what it costs, what it leaves behind, what it says when it cannot.
+#![cfg(feature = "redis")]
+
+mod support;
+
+use leasehold::engine::{Engine, PartyState, ReleaseCall, Route};
+use leasehold::{ErrorKind, ResourceName};
+use leasehold_core::{Bound, ClaimReply, ReleaseReply, RenewReply};
+use leasehold_wire::Space;
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::time::Duration;
+use support::redis::RedisServer;
+use support::redis_client::{Client, PLAIN, eventually, lasting, name};
+
+/// How often clients sent each command, scripts' own calls not counted.
+fn requests(server: &RedisServer) -> HashMap<String, u64> {
+    let text: String = server.query(&["INFO", "commandstats"]);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+    lines.map(|(name, rest)| (name.to_owned(), rest.split(',').next().unwrap().parse().unwrap())).collect()
+}
+
+fn count(requests: &HashMap<String, u64>, command: &str) -> u64 {
+    requests.get(command).copied().unwrap_or(0)
+}
+
+/// Keys that are not the counter's nor a registry's.
+fn residue(server: &RedisServer) -> Vec<String> {
+    let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
+    let clients = space.clients();
+    let keys: Vec<String> = server.query(&["KEYS", "*"]);
+    let ours = |key: &String| *key == space.counter() || key.starts_with(clients.trim_end_matches('s'));
+    keys.into_iter().filter(|key| !ours(key)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cycle_without_contention_is_two_requests() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    server.query::<()>(&["CONFIG", "RESETSTAT"]);
+    for at in 0..100 {
+        let (claim, _) = client.hold(&format!("r{at}")).await;
+        assert_eq!(client.release_by(&format!("r{at}"), claim, Route::Caller).await.unwrap(), ReleaseReply::Released);
+    }
+    let requests = requests(&server);
+    assert_eq!((count(&requests, "multi"), count(&requests, "exec"), count(&requests, "set")), (100, 100, 100), "{requests:?}");
+    // The registry is written besides, once a second.
+    let scripts = count(&requests, "evalsha");
+    assert!((100..=130).contains(&scripts), "{requests:?}");
+    assert_eq!(count(&requests, "eval"), 0);
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hand_off_is_two_requests_once_contention_was_met() {
+    let server = RedisServer::start();
+    let (mut one, mut other) = (Client::join(&server.url()).await, Client::join(&server.url()).await);
+    let (mut holder, _) = one.hold("r").await;
+    // Each client meets contention once.
+    let (mut waiter, _) = other.wait_for("r").await;
+    let (third, _) = one.wait_for("r").await;
+    one.release("r", third).await.unwrap();
+    server.query::<()>(&["CONFIG", "RESETSTAT"]);
+    for _ in 0..50 {
+        one.release("r", holder).await.unwrap();
+        other.hear_grant(waiter).await;
+        (holder, waiter) = (waiter, one.fresh());
+        assert!(matches!(one.ask("r", waiter, (1, true)).await.unwrap(), ClaimReply::Queued(_)));
+        std::mem::swap(&mut one, &mut other);
+    }
+    let requests = requests(&server);
+    assert_eq!(count(&requests, "multi"), 0, "{requests:?}");
+    let scripts = count(&requests, "evalsha");
+    assert!((100..=140).contains(&scripts), "{requests:?}");
+    one.release("r", holder).await.unwrap();
+    other.hear_grant(waiter).await;
+    other.release("r", waiter).await.unwrap();
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pushed_grant_names_the_last_ask_and_a_later_token() {
+    let server = RedisServer::start();
+    let (first, mut second) = (Client::join(&server.url()).await, Client::join(&server.url()).await);
+    let (holder, held) = first.hold("r").await;
+    let (waiter, ask) = second.wait_for("r").await;
+    assert!(matches!(second.ask("r", waiter, (ask.0 + 5, true)).await.unwrap(), ClaimReply::Queued(_)));
+    // A beat that was overtaken changes nothing.
+    assert!(matches!(second.ask("r", waiter, (ask.0 + 2, true)).await.unwrap(), ClaimReply::Queued(_)));
+    first.release("r", holder).await.unwrap();
+    let grant = second.hear_grant(waiter).await;
+    assert_eq!(grant.bound, Bound::FromAsk(leasehold_core::ReqNo(ask.0 + 5)));
+    assert!(grant.token > held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_clients_lock_excludes_and_may_have_no_end() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    server.query::<()>(&["SET", "leasehold:r", "somebody else"]);
+    let claim = client.fresh();
+    let reply = client.ask("r", claim, (1, false)).await.unwrap();
+    let ClaimReply::Busy(contention) = reply else { panic!("{reply:?}") };
+    assert_eq!((contention.by, contention.lease_left), (None, None));
+    let shown = client.engine.inspect(name("r"), client.within(Duration::from_secs(10))).await.unwrap();
+    assert_eq!(shown.holders[0].foreign.as_deref(), Some("somebody else"));
+    assert!(matches!(client.ask("r", claim, (2, true)).await.unwrap(), ClaimReply::Queued(_)));
+    server.query::<()>(&["DEL", "leasehold:r"]);
+    assert!(matches!(client.ask("r", claim, (3, true)).await.unwrap(), ClaimReply::Granted(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_in_use_by_another_kind_of_key_is_a_config_error() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    server.query::<()>(&["HSET", "leasehold:r", "a", "b"]);
+    for no in 1..=2 {
+        let error = client.ask("r", client.fresh(), (no, true)).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome_unknown()), (ErrorKind::Config, false), "{error}");
+        assert_eq!(error.resource(), Some(&name("r")));
+    }
+    assert_eq!(server.query::<u32>(&["EXISTS", "leasehold:r"]), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_rights_are_named() {
+    let server = RedisServer::start();
+    let cases = [
+        ("~other:* &* +@all", "the keys ~leasehold:*"),
+        ("~* &* +@all -evalsha -eval", "the command EVALSHA"),
+        ("~* &* +@all -incr", "the command INCR"),
+        ("~* &* +@all -set", "the command SET"),
+    ];
+    for (at, (rights, missing)) in cases.into_iter().enumerate() {
+        let user = format!("u{at}");
+        let rights = ["ACL", "SETUSER", &user, "on", ">secret"].into_iter().chain(rights.split(' ')).collect::<Vec<_>>();
+        server.query::<()>(&rights);
+        let url = format!("redis://{user}:secret@127.0.0.1:{}", server.port());
+        let error = match Client::try_join(&url).await {
+            Err(error) => error,
+            Ok(client) => client.ask("r", client.fresh(), (1, false)).await.unwrap_err(),
+        };
+        assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+        assert!(error.to_string().contains(missing), "{error} must name {missing}");
+        assert_eq!(server.query::<u32>(&["EXISTS", "leasehold:r"]), 0, "{missing}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_documented_rights_are_enough() {
+    let server = RedisServer::start();
+    let rights = "~leasehold:* &leasehold:* -@all +@read +@write +@scripting +@transaction +@connection +@pubsub +time +info";
+    let words = ["ACL", "SETUSER", "app", "on", ">secret"].into_iter().chain(rights.split(' ')).collect::<Vec<_>>();
+    server.query::<()>(&words);
+    let url = format!("redis://app:secret@127.0.0.1:{}", server.port());
+    let (first, mut second) = (Client::join(&url).await, Client::join(&url).await);
+    assert!(second.engine.capabilities().push);
+    let (holder, _) = first.hold("r").await;
+    let (waiter, _) = second.wait_for("r").await;
+    first.release("r", holder).await.unwrap();
+    second.hear_grant(waiter).await;
+    assert_eq!(first.engine.list(first.within(Duration::from_secs(10))).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_right_to_subscribe_or_publish_asking_finds_the_grant() {
+    let server = RedisServer::start();
+    for (user, rights) in [("mute", "-subscribe"), ("deaf", "resetchannels"), ("dumb", "-publish")] {
+        server.query::<()>(&["ACL", "SETUSER", user, "on", ">secret", "~*", "&*", "+@all", rights]);
+        let url = format!("redis://{user}:secret@127.0.0.1:{}", server.port());
+        let (first, second) = (Client::join(&url).await, Client::join(&url).await);
+        assert_eq!(second.engine.capabilities().push, user == "dumb");
+        let (holder, _) = first.hold("r").await;
+        let (waiter, ask) = second.wait_for("r").await;
+        assert_eq!(first.release("r", holder).await.unwrap(), ReleaseReply::Released);
+        let reply = second.ask("r", waiter, (ask.0 + 1, true)).await.unwrap();
+        assert!(matches!(reply, ClaimReply::Granted(_)), "{user}: {reply:?}");
+        second.release("r", waiter).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_or_missing_password_is_a_permission_error_without_the_password() {
+    let server = RedisServer::start_with(&["--requirepass", "right"]);
+    let port = server.port();
+    for url in [
+        format!("redis://127.0.0.1:{port}"),
+        format!("redis://:wr0ng@127.0.0.1:{port}"),
+        format!("redis://u:wr0ng@127.0.0.1:{port}"),
+    ] {
+        let error = Client::try_join(&url).await.err().expect("the server refuses it");
+        assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
+        assert!(!format!("{error} {error:?}").contains("wr0ng"));
+    }
+    let client = Client::join(&format!("redis://:right@127.0.0.1:{port}")).await;
+    client.hold("r").await;
+    assert!(!format!("{:?}", client.engine).contains("right"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_too_old_is_named_with_its_version() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut buffer = [0; 65536];
+        let hello = "%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n6.2.7\r\n";
+        // An answer to each request, whatever it is.
+        while let Ok(read @ 1..) = socket.read(&mut buffer) {
+            let requests = buffer[..read].windows(2).filter(|pair| pair == b"\n*").count() + 1;
+            socket.write_all(hello.repeat(requests).as_bytes()).unwrap();
+        }
+    });
+    let error = Client::try_join(&url).await.err().expect("it is too old");
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.to_string(), "redis: redis 7.0 or newer is needed, this server is 6.2.7");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_there_and_a_wrong_database_are_told_at_connect() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = Client::try_join(&format!("redis://127.0.0.1:{port}")).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.to_string(), format!("redis: no connection to 127.0.0.1:{port}"));
+    let server = RedisServer::start();
+    let error = Client::try_join(&format!("{}/99", server.url())).await.err().unwrap();
+    assert_eq!((error.kind(), error.to_string()), (ErrorKind::Config, "redis: the server has no database 99".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_eviction_policy_that_endangers_locks_is_warned_of() {
+    let server = RedisServer::start_with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let client = Client::join(&server.url()).await;
+    assert!(client.engine.warnings()[0].contains("allkeys-lru"));
+    let server = RedisServer::start();
+    assert!(Client::join(&server.url()).await.engine.warnings().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unix_socket_serves_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("redis.sock").to_str().unwrap().to_owned();
+    let _server = RedisServer::start_with(&["--unixsocket", &path]);
+    let client = Client::join(&format!("redis+unix://{path}?db=3&prefix=app:")).await;
+    let (claim, _) = client.hold("r").await;
+    assert_eq!(client.renew("r", claim).await.unwrap(), RenewReply::Renewed(Bound::FromSend(lasting().ttl)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_shows_what_it_holds_until_it_closes_and_what_it_detached_longer() {
+    let server = RedisServer::start();
+    let (first, second) = (Client::join(&server.url()).await, Client::join(&server.url()).await);
+    let names = async || {
+        let shown = second.engine.list(second.within(Duration::from_secs(10))).await.unwrap();
+        shown.into_iter().map(|shown| (shown.resource, shown.holders[0].state, shown.waiters.len())).collect::<Vec<_>>()
+    };
+    let (kept, _) = first.hold("kept").await;
+    first.hold("left").await;
+    first.renew_as("kept", kept, true).await.unwrap();
+    assert_eq!(names().await[0], (name("kept"), PartyState::Detached, 0), "written before the answer");
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while names().await.len() < 2 {
+        assert!(tokio::time::Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.engine.close().await.unwrap();
+    let resources: Vec<ResourceName> = names().await.into_iter().map(|(resource, ..)| resource).collect();
+    assert_eq!(resources, [name("kept")]);
+    assert_eq!(first.engine.claim(first.call("x", first.fresh(), (1, true))).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(second.release("kept", kept).await.unwrap(), ReleaseReply::Released);
+    assert!(names().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropped_claims_leave_nothing_once_they_are_released() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("held").await;
+    for at in 0..200u64 {
+        for resource in ["held", "free"] {
+            let claim = client.fresh();
+            let no = 1 + u32::try_from(at % 2).unwrap();
+            let ask = client.ask(resource, claim, (no, true));
+            // Dropped before it was polled, after its first poll, or somewhere on its way.
+            let _ = tokio::time::timeout(Duration::from_micros(at * 3), ask).await;
+            client.release_by(resource, claim, if no == 1 { Route::Caller } else { Route::Driver }).await.unwrap();
+        }
+    }
+    client.release("held", holder).await.unwrap();
+    assert_eq!(residue(&server), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_full_of_dead_entries_is_passed_in_bounded_steps() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let queue = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r")).queue;
+    let mut connection = server.connection();
+    for at in 0..450 {
+        redis::cmd("RPUSH").arg(&queue).arg(format!("1 {at:032x}")).exec(&mut connection).unwrap();
+    }
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withdrawals_leave_no_more_dead_entries_than_there_are_waiters_and_a_few() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let mut waiters = Vec::new();
+    for _ in 0..200 {
+        waiters.push(client.wait_for("r").await.0);
+    }
+    let last = waiters.pop().unwrap();
+    for waiter in waiters {
+        assert_eq!(client.release("r", waiter).await.unwrap(), ReleaseReply::Released);
+    }
+    let queue = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r")).queue;
+    assert!(server.query::<u32>(&["LLEN", &queue]) <= 1 + 1 + 64);
+    client.release("r", holder).await.unwrap();
+    assert_eq!(client.release("r", last).await.unwrap(), ReleaseReply::Released);
+    assert!(residue(&server).is_empty());
+}
+
+#[test]
+fn a_verb_may_be_polled_without_any_runtime() {
+    let server = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(Client::join(&server.url()));
+    // The runtime that connected does not run now: its connection must not be needed.
+    let claim = client.fresh();
+    let reply = block_on(client.engine.claim(client.call("r", claim, (1, true)))).unwrap();
+    assert!(matches!(reply, ClaimReply::Granted(_)));
+    let mut call = ReleaseCall::new(name("r"), claim, PLAIN);
+    call.route = Route::Caller;
+    assert_eq!(block_on(client.engine.release(call)).unwrap(), ReleaseReply::Released);
+    drop(runtime);
+    let reply = block_on(client.engine.claim(client.call("r", client.fresh(), (1, true)))).unwrap();
+    assert!(matches!(reply, ClaimReply::Granted(_)));
+    let connections =
+        || server.query::<String>(&["CLIENT", "LIST"]).lines().filter(|line| line.contains("name=leasehold")).count();
+    assert_eq!(connections(), 1, "a dead runtime keeps no connection open");
+}
+
+/// Polls a future on this thread alone.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(value) = future.as_mut().poll(&mut context) {
+            return value;
+        }
+        std::thread::park();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_are_never_more_than_two_connections() {
+    let server = RedisServer::start();
+    let mut client = Client::join(&server.url()).await;
+    client.hear_link_up().await;
+    let connections = || server.query::<String>(&["CLIENT", "LIST"]).lines().count() - 1;
+    assert_eq!(connections(), 2);
+    for at in 0..20 {
+        server.query::<u32>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        server.query::<u32>(&["CLIENT", "KILL", "TYPE", "pubsub", "SKIPME", "yes"]);
+        client.hear_link_up().await;
+        assert!(connections() <= 2);
+        let (claim, _) = client.hold(&format!("r{at}")).await;
+        client.release(&format!("r{at}"), claim).await.unwrap();
+    }
+    let back = || server.query::<String>(&["CLIENT", "LIST"]).lines().filter(|line| line.contains("name=leasehold")).count() <= 2;
+    eventually("no connection stays behind", back).await;
+    drop(client);
+    eventually("the last client closes its connections", || connections() == 0).await;
+}
