@@ -17,11 +17,13 @@ pub struct Cli {
 }
 
 const AFTER: &str = "\
-The store is named by --url, by the first line of --url-file, or by LEASEHOLD_URL; without any, it is a file of this user on
-this host. A URL with a password belongs in LEASEHOLD_URL or --url-file: a command line can be read by everybody on the host.
+The store is named by --url, by the first line of --url-file, or by LEASEHOLD_URL; without any, it \
+is a file of this user on this host. A URL with a password belongs in LEASEHOLD_URL or in a file: \
+everybody on the host can read command lines.
 
-Exit codes: 0 done · 64 bad usage · 69 store unreachable · 70 lease lost · 75 not granted in time · 77 permission refused;
-`run` otherwise exits as its command does (128+N if signal N ended it, 126 or 127 if it cannot be started).";
+Exit codes: 0 done · 64 bad usage · 69 store unreachable · 70 lease lost · 75 not granted in time · \
+77 permission refused; `run` otherwise exits as its command does (128+N if signal N ended it, 126 or \
+127 if it cannot be started).";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -141,23 +143,34 @@ pub struct Run {
 }
 
 const RUN: &str = "\
-The command runs only while the lock is held: if the lock cannot be renewed, the command and all that it started get SIGTERM,
-then SIGKILL, before anybody else can be granted the lock, even if leasehold itself was killed or stopped. It finds the lock
-in LEASEHOLD_NAME, LEASEHOLD_TOKEN (for stores that check tokens), LEASEHOLD_CLAIM and LEASEHOLD_HELD (with it, a `leasehold
-run` of the same lock inside the command joins it). Signals are passed on to it. Not covered: processes of other users, and
-those that another service starts for the command.
+The command runs only while the lock is held: if the lock cannot be renewed, the command and all \
+that it started get SIGTERM, then SIGKILL, before anybody else can be granted the lock, even if \
+leasehold itself was killed or stopped. Signals are passed on to it. Not covered: processes of other \
+users, and those that another service starts for the command.
+
+The command finds the lock in LEASEHOLD_NAME, LEASEHOLD_CLAIM, LEASEHOLD_TOKEN (for stores that \
+check tokens) and LEASEHOLD_HELD (with it, a `leasehold run` of the same lock inside the command \
+joins it instead of waiting for it).
 
 Examples:
   leasehold run nightly-backup -- ./backup.sh
-  leasehold run deploy:prod --wait 0s --busy-exit 0 -- make deploy       skip if somebody else is at it
-  leasehold run job:42 --ttl 10s --max-hold 1h -- python job.py          give up after an hour
-  leasehold run cron:hourly --wait 0s --min-hold 5m -- ./hourly          once per hour over all hosts, whatever their clocks
+  leasehold run deploy:prod --wait 0s --busy-exit 0 -- make deploy
+      skips the deployment if somebody else is at it
+  leasehold run job:42 --ttl 10s --max-hold 1h -- python job.py
+      gives up after an hour
+  leasehold run cron:hourly --wait 0s --min-hold 5m -- ./hourly
+      runs on one of many hosts, though their clocks differ
 
---report writes {\"name\", \"asked_at\", \"granted_at\", \"waited_ms\", \"joined\", \"claim\", \"token\", \"command\": {\"exited\": CODE} |
-{\"killed\": SIGNAL} | {\"not_started\": ERRNO}, \"ended_at\", \"lost\", \"release\", \"error\", \"exit_code\"}, null for what did not happen.
+Report, with null for what did not happen:
+  {\"name\", \"asked_at\", \"granted_at\", \"waited_ms\", \"joined\", \"claim\", \"token\",
+   \"command\": {\"exited\": CODE} | {\"killed\": SIGNAL} | {\"not_started\": ERRNO},
+   \"ended_at\", \"lost\", \"release\", \"error\", \"exit_code\"}
 
-Exit codes: the command's own · 128+N if signal N ended it, or the wait · 126 cannot be executed · 127 not found ·
-64 bad usage · 69 store unreachable · 70 lease lost, command killed · 75 not granted within --wait · 77 permission refused";
+Exit codes:
+  as the command does; 128+N if signal N ended it, or the wait
+  64 bad usage · 69 store unreachable · 70 lease lost, command killed
+  75 not granted within --wait · 77 permission refused
+  126 command cannot be executed · 127 command not found";
 
 /// What to do with the command when the lease is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -192,7 +205,7 @@ const ACQUIRE: &str = "\
 Nobody renews the lock but you: it ends one ttl after the grant, unless `leasehold renew` or `release` comes first.
 
 Examples:
-  eval $(leasehold acquire build --ttl 10m)          sets $claim and $token
+  eval $(leasehold acquire build --ttl 10m)    # sets $claim and $token
   leasehold renew build --claim $claim --ttl 10m
   leasehold release build --claim $claim
 
@@ -246,12 +259,15 @@ pub struct Release {
 const RELEASE: &str = "\
 Examples:
   leasehold release build --claim $claim
-  leasehold release build --force            the holder's next renewal fails, `leasehold run` ends its command
-  leasehold release build --force --now      only if you know that the holder is dead
+  leasehold release build --force
+      the holder is told, `leasehold run` ends its command
+  leasehold release build --force --now
+      only if you know that the holder is dead
 
-Exit codes: 0 released, or with --force nobody holds any more · 70 the lock had been lost before
+Exit codes: 0 released, or with --force taken away · 70 the lock had been lost before
 
-JSON: {\"name\", \"answer\": \"released\" | \"gone\" | \"expired\" | \"taken\", \"by\"}, with --force {\"name\", \"answer\": \"revoked\", \"holds\"}";
+JSON: {\"name\", \"answer\": \"released\" | \"gone\" | \"expired\" | \"taken\", \"by\"},
+with --force {\"name\", \"answer\": \"revoked\", \"holds\"}";
 
 /// `leasehold list`
 #[derive(Clone, Debug, Args)]
@@ -290,9 +306,11 @@ pub struct Inspect {
 
 const INSPECT: &str = "\
 JSON: {\"name\", \"holders\": [PARTY], \"waiters\": [PARTY]}, first in line first, where PARTY is
-  {\"claim\", \"foreign\", \"token\", \"since_ms\", \"lease_left_ms\", \"state\", \"host\", \"pid\", \"program\", \"label\"}
-with null for what the store does not know; \"lease_left_ms\" is null for a lease without an end. \"state\" is
-\"live\", \"detached\" (`acquire`), \"ghost\" (kept by --min-hold or --lock-delay) or \"revoked\" (`release --force`).";
+  {\"claim\", \"foreign\", \"token\", \"since_ms\", \"lease_left_ms\", \"state\",
+   \"host\", \"pid\", \"program\", \"label\"}
+with null for what the store does not know; \"lease_left_ms\" is null for a lease without an end. \
+\"state\" is \"live\", \"detached\" (`acquire`), \"ghost\" (kept by --min-hold or --lock-delay) or \
+\"revoked\" (`release --force`).";
 
 /// `leasehold completions`
 #[derive(Clone, Debug, Args)]

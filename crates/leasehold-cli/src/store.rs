@@ -59,7 +59,7 @@ impl Store {
         let given = match (&args.url, &args.url_file) {
             (Some(url), _) => Some(url.clone()),
             (None, Some(file)) => Some(first_line(file)?),
-            (None, None) => std::env::var("LEASEHOLD_URL").ok().filter(|url| !url.is_empty()),
+            (None, None) => from_environment()?,
         };
         if let Some(url) = given {
             return Ok(Store { url, defaulted: false });
@@ -93,6 +93,16 @@ impl Store {
         let hash =
             bare.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         format!("{hash:016x}")
+    }
+}
+
+/// The environment's URL. One that is there but of no use is a mistake: to fall back would be to lock somewhere else.
+fn from_environment() -> Result<Option<String>, Fault> {
+    match std::env::var_os("LEASEHOLD_URL").map(std::ffi::OsString::into_string) {
+        None => Ok(None),
+        Some(Ok(url)) if !url.is_empty() => Ok(Some(url)),
+        Some(Ok(_)) => Err(Fault::usage("LEASEHOLD_URL is empty; unset it to use the store of this user on this host")),
+        Some(Err(_)) => Err(Fault::usage("LEASEHOLD_URL is not UTF-8")),
     }
 }
 

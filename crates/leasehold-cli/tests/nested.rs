@@ -97,6 +97,32 @@ fn a_joiner_from_outside_of_the_tree_is_waited_for_and_told_of_the_loss() {
 }
 
 #[test]
+fn a_joiner_from_outside_is_gone_before_a_rival_enters_whatever_ends_the_outer_run() {
+    for fault in ["revoke", "keeper"] {
+        let place = Place::new();
+        let outer_script = "echo \"$LEASEHOLD_HELD\" > held; touch up; sleep 60";
+        let mut outer = place.start("outer", &["run", "a", "--ttl", "3s", "--", "sh", "-c", outer_script]);
+        until_exists(&place.path("up"));
+        let script = "exec 9>tree; flock 9; trap '' TERM; touch in; while :; do sleep 0.05; done";
+        let mut inner = place.leasehold(&["run", "a", "--", "bash", "-c", script]);
+        let mut inner = place.start_command("inner", {
+            inner.env("LEASEHOLD_HELD", place.read("held"));
+            inner
+        });
+        until_exists(&place.path("in"));
+        let mut rival = place.start("rival", &["run", "a", "--", "flock", "-n", "tree", "true"]);
+        until("the rival in line", || (place.inspect("a")["waiters"].as_array()?.len() == 1).then_some(()));
+        match fault {
+            "revoke" => assert_eq!(code(&place.output(&["release", "a", "--force"])), 0),
+            _ => support::send(outer.only_child(), "KILL"),
+        }
+        assert_eq!(rival.end().code(), Some(0), "{fault}: {}", place.read("rival.err"));
+        assert_eq!(inner.end().code(), Some(70), "{fault}: {}", place.read("inner.err"));
+        assert_eq!(outer.end().code(), Some(70), "{fault}: {}", place.read("outer.err"));
+    }
+}
+
+#[test]
 fn a_joiner_ends_its_command_in_time_when_the_outer_run_is_killed() {
     let place = Place::new();
     let script = "$LEASEHOLD run a -- bash -c 'exec 9>tree; flock 9; trap \"\" TERM; touch in; while :; do sleep 0.05; done'";

@@ -102,6 +102,8 @@ fn bad_usage_is_64_and_help_is_0() {
         assert_eq!(out(&output), "", "{words:?}");
     }
     assert!(err(&place.output(&["run", "a", "--wait", "10", "--", "true"])).contains("a time needs a unit: 10s"));
+    let empty = place.leasehold(&["list"]).env("LEASEHOLD_URL", "").output().unwrap();
+    assert_eq!(code(&empty), 64, "{empty:?}");
     for words in [&["--help"][..], &["run", "--help"], &["--version"]] {
         let output = place.output(words);
         assert_eq!(code(&output), 0, "{words:?}");

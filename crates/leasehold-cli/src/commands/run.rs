@@ -26,6 +26,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub fn run(args: Run) -> Result<Code, Fault> {
     check(&args)?;
     let mask = sys::block(&sys::FORWARDED).map_err(refused)?;
+    // While the command has the terminal, our own words come from the background; with `stty tostop` they would stop us.
+    sys::block(&[libc::SIGTTOU]).map_err(refused)?;
     let store = Store::choose(&args.store)?;
     let mut story = Story::begin(&args.name);
     let answer = on_runtime(tell(&args, &store, mask, &mut story));
@@ -311,12 +313,7 @@ impl Watch<'_> {
         if lost && self.so_far.end.is_none() && !self.so_far.ending {
             say(format_args!("too little was left of the lock {} to start the command", self.args.name));
         }
-        loop {
-            tokio::select! {
-                () = all_left(self.door.as_ref()) => break,
-                change = self.lease.changed(), if !self.so_far.lease_lost => self.changed(change, None),
-            }
-        }
+        self.see_joiners_out().await;
         self.story.interrupted = self.so_far.shared && self.so_far.end == Some(CommandEnd::Killed(libc::SIGINT));
         match self.so_far.end {
             _ if lost => exit::LOST,
@@ -324,6 +321,23 @@ impl Watch<'_> {
             Some(CommandEnd::Killed(signal)) => Code::of_signal(signal),
             Some(CommandEnd::NotStarted(errno)) => Code::of_start(errno),
             None => exit::LOST,
+        }
+    }
+
+    /// Waits for those who joined from outside of the tree: to their end, or, once the lock is lost, to the last deadline
+    /// that they were told, by which their own keepers have ended what they guard.
+    async fn see_joiners_out(&mut self) {
+        let mut last = None;
+        loop {
+            if self.story.lost.is_some() {
+                last.get_or_insert(self.lease.deadline());
+            }
+            let left = last.map_or(Duration::ZERO, |last| last.since(keeper::now()));
+            tokio::select! {
+                () = all_left(self.door.as_ref()) => return,
+                () = sleep(left), if last.is_some() => return,
+                change = self.lease.changed(), if !self.so_far.lease_lost => self.changed(change, None),
+            }
         }
     }
 
@@ -339,6 +353,7 @@ impl Watch<'_> {
             say(format_args!("{immune} of the command's processes cannot be killed by this user"));
         }
         self.story.ended_at = Some(stamp());
+        self.see_joiners_out().await;
         exit::LOST
     }
 }

@@ -218,10 +218,8 @@ impl Keeper {
     fn obey(&mut self, order: Order) {
         let act = match order {
             Order::Renewed(nanos) => {
-                // An order that lay unread past the time it should have prevented comes too late.
-                let act = self.rule.tick(now());
                 self.rule.renewed(Instant::from_nanos(nanos));
-                act
+                None
             }
             Order::Lost => self.rule.lost(now()),
             Order::Sweep => self.rule.sweep(now()),
@@ -254,7 +252,13 @@ impl Keeper {
 
     fn kill_round(&mut self) {
         self.killed = true;
-        self.immune = tree::kill_all(getpid(), &HashSet::new()).immune;
+        let round = tree::kill_all(getpid(), &HashSet::new());
+        self.immune = round.immune;
+        if round == Default::default() && !self.main_ended {
+            // A `/proc` that does not show our children, such as one of another pid namespace: what we know of is all we reach.
+            let _ = kill_process_group(self.main, Signal::KILL);
+            let _ = kill_process(self.main, Signal::KILL);
+        }
     }
 
     fn only_immune_are_left(&self) -> bool {
