@@ -279,9 +279,10 @@ impl Driver {
     }
 
     fn step_all(self: &Arc<Driver>, wanted: impl Fn(&Claimant) -> bool, input: &Input<Error>) {
-        let claimants: Vec<_> = self.live().values().filter(|claimant| wanted(claimant)).cloned().collect();
-        for claimant in claimants {
-            self.step(&claimant, input.clone());
+        // Taken out first: a claim's lock is never taken under this one.
+        let claimants: Vec<_> = self.live().values().cloned().collect();
+        for claimant in claimants.iter().filter(|claimant| wanted(claimant)) {
+            self.step(claimant, input.clone());
         }
     }
 
