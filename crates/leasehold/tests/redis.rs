@@ -130,7 +130,7 @@ async fn missing_rights_are_named() {
         ("~other:* &* +@all", "the keys ~leasehold:*"),
         ("~* &* +@all -evalsha -eval", "the command EVALSHA"),
         ("~* &* +@all -incr", "the command INCR"),
-        ("~* &* +@all -set", "the command SET"),
+        ("~* &* +@all -set", "one of the commands GET, PERSIST, SET, TIME"),
     ];
     for (at, (rights, missing)) in cases.into_iter().enumerate() {
         let user = format!("u{at}");
