@@ -152,7 +152,22 @@ mod tests {
     use std::collections::HashSet;
 
     const ODD: [&str; 16] = [
-        "a", "order:123:pay", "{a}b", "b{a}", "{a", "a}", "{}a", "a{}b{c}", "}{a}", "}a", "{a}}", "{{a}}", "ключ ☃", "1}", "{1}}1}", "{leasehold:a}",
+        "a",
+        "order:123:pay",
+        "{a}b",
+        "b{a}",
+        "{a",
+        "a}",
+        "{}a",
+        "a{}b{c}",
+        "}{a}",
+        "}a",
+        "{a}}",
+        "{{a}}",
+        "ключ ☃",
+        "1}",
+        "{1}}1}",
+        "{leasehold:a}",
     ];
 
     fn name(text: &str) -> ResourceName {

@@ -3,11 +3,11 @@
 
 pub mod broken;
 pub mod memory;
-#[cfg(feature = "sqlite")]
-pub mod sqlite;
 #[cfg(feature = "redis")]
 pub mod proxy;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(feature = "redis")]
 pub mod redis_client;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

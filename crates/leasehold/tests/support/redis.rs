@@ -1,10 +1,10 @@
 //! A private redis-server on a free port, and the engine on it.
 
+use leasehold::ResourceName;
 use leasehold::conformance::{Pending, Store};
 use leasehold::engine::{About, Engine};
 use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
-use leasehold::ResourceName;
 use leasehold_wire::Space;
 use redis::{Connection, FromRedisValue};
 use std::net::TcpListener;

@@ -215,7 +215,10 @@ impl Query {
         for (name, value) in url.query_pairs() {
             if !known.contains(&name.as_ref()) {
                 let known = known.join(", ");
-                return Err(Error::config(format!("the option {name:?} of a {}:// URL is not known; known are {known}", url.scheme())));
+                return Err(Error::config(format!(
+                    "the option {name:?} of a {}:// URL is not known; known are {known}",
+                    url.scheme()
+                )));
             }
             if pairs.iter().any(|(earlier, _)| *earlier == name) {
                 return Err(Error::config(format!("the option {name:?} is given twice")));
@@ -265,7 +268,10 @@ mod tests {
             error.to_string()
         };
         assert_eq!(message("redis://h?foo=1"), "the option \"foo\" of a redis:// URL is not known; known are prefix");
-        assert_eq!(message("rodis://h"), "the URL scheme \"rodis\" is not known; known are redis://, rediss:// and redis+unix://");
+        assert_eq!(
+            message("rodis://h"),
+            "the URL scheme \"rodis\" is not known; known are redis://, rediss:// and redis+unix://"
+        );
         assert_eq!(message("redis://h/x"), "the database must be a number, got \"x\"");
         assert!(message("redis://h?prefix=%7Ba").contains("{tag}"));
         assert!(message("redis://h?prefix=a&prefix=b").contains("twice"));

@@ -64,7 +64,10 @@ struct Slot {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisEngine").field("target", &self.target).field("client", &format_args!("{:016x}", self.client)).finish()
+        f.debug_struct("RedisEngine")
+            .field("target", &self.target)
+            .field("client", &format_args!("{:016x}", self.client))
+            .finish()
     }
 }
 
@@ -401,7 +404,9 @@ impl Drop for Inner {
 async fn abort_if_not_up(inner: Weak<Inner>, generation: u64, attempt: AbortHandle) {
     let Some(world) = inner.upgrade().map(|inner| inner.world.clone()) else { return };
     world.sleep(CONNECT).await;
-    let up = inner.upgrade().is_some_and(|inner| inner.slot(Side::Caller).link.as_ref().is_some_and(|l| l.id.generation == generation));
+    let up = inner
+        .upgrade()
+        .is_some_and(|inner| inner.slot(Side::Caller).link.as_ref().is_some_and(|l| l.id.generation == generation));
     if !up {
         attempt.abort();
     }

@@ -78,8 +78,7 @@ impl Ledger {
     /// Takes out what is overdue.
     fn overdue(&self, now: Instant) -> Vec<Entry> {
         let mut entries = self.lock();
-        let late: Vec<u64> =
-            entries.under_way.iter().filter(|(_, entry)| entry.io_deadline <= now).map(|(no, _)| *no).collect();
+        let late: Vec<u64> = entries.under_way.iter().filter(|(_, entry)| entry.io_deadline <= now).map(|(no, _)| *no).collect();
         late.into_iter().filter_map(|no| entries.under_way.remove(&no)).collect()
     }
 

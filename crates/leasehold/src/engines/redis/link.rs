@@ -71,9 +71,8 @@ const BACKLOG: usize = 4096;
 const OLDEST: u32 = 7;
 
 /// The name by which a server knows a script.
-static HASHES: LazyLock<HashMap<&'static str, String>> = LazyLock::new(|| {
-    ALL.iter().map(|script| (script.name, redis::Script::new(script.source).get_hash().to_owned())).collect()
-});
+static HASHES: LazyLock<HashMap<&'static str, String>> =
+    LazyLock::new(|| ALL.iter().map(|script| (script.name, redis::Script::new(script.source).get_hash().to_owned())).collect());
 
 /// Connects and shakes hands: in RESP3 if the server speaks it, else in RESP2 without pushes.
 ///

@@ -18,9 +18,7 @@ mod verbs;
 pub use config::RedisOptions;
 pub use stream::Stream;
 
-use crate::engine::{
-    About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, Reach, ReleaseCall, RenewCall,
-};
+use crate::engine::{About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, Reach, ReleaseCall, RenewCall};
 use crate::error::Error;
 use crate::world::World;
 use config::Target;
@@ -117,9 +115,9 @@ impl Engine for RedisEngine {
 
     fn inspect(&self, resource: ResourceName, io_deadline: Instant) -> Answer<Inspection> {
         let (inner, about) = (self.inner.clone(), resource.clone());
-        Box::pin(async move {
-            look::inspect_verb(inner, resource, io_deadline).await.map_err(|error| error.on(NAME).about(&about))
-        })
+        Box::pin(
+            async move { look::inspect_verb(inner, resource, io_deadline).await.map_err(|error| error.on(NAME).about(&about)) },
+        )
     }
 
     fn list(&self, io_deadline: Instant) -> Answer<Vec<Inspection>> {

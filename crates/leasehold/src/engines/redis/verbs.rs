@@ -112,7 +112,8 @@ async fn ask_natively(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Ou
         Native::Refused(refusal) => Err(Fault::refused(refusal, "SET")),
         Native::Held(record) => {
             // Who waits asks at once by script, and is told the rest of the lease there: not worth a request here.
-            let left = if call.ask.wait { Some(Duration::ZERO) } else { rest_of_lease(link, &ask.lock, call.io_deadline).await? };
+            let left =
+                if call.ask.wait { Some(Duration::ZERO) } else { rest_of_lease(link, &ask.lock, call.io_deadline).await? };
             Ok(Outcome::Reply(ClaimReply::Busy(Contention { by: record.claim(), lease_left: left })))
         }
     }
