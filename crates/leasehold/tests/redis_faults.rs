@@ -145,6 +145,28 @@ fn a_release_goes_out_by_the_driver_while_the_callers_runtime_is_blocked() {
     });
 }
 
+#[test]
+fn a_release_whose_caller_went_away_before_it_was_written_goes_out_all_the_same() {
+    let server = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = runtime.block_on(async {
+        let client = Client::join(&server.url()).await;
+        let (claim, _) = client.hold("r").await;
+        let mut call = ReleaseCall::new(name("r"), claim, PLAIN);
+        call.route = Route::Caller;
+        call.io_deadline = client.within(Duration::from_secs(60));
+        assert!(is_pending(&mut client.engine.release(call)).await);
+        client
+    });
+    // The runtime does not run any more: what it had not written, it never will.
+    let until = std::time::Instant::now() + Duration::from_secs(20);
+    while exists(&server, "r") {
+        assert!(std::time::Instant::now() < until, "the release must go out");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(client);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scripts_that_the_server_forgot_are_sent_again() {
     let server = RedisServer::start();
