@@ -153,6 +153,9 @@ Examples:
   leasehold run job:42 --ttl 10s --max-hold 1h -- python job.py          give up after an hour
   leasehold run cron:hourly --wait 0s --min-hold 5m -- ./hourly          once per hour over all hosts, whatever their clocks
 
+--report writes {\"name\", \"asked_at\", \"granted_at\", \"waited_ms\", \"joined\", \"claim\", \"token\", \"command\": {\"exited\": CODE} |
+{\"killed\": SIGNAL} | {\"not_started\": ERRNO}, \"ended_at\", \"lost\", \"release\", \"error\", \"exit_code\"}, null for what did not happen.
+
 Exit codes: the command's own · 128+N if signal N ended it, or the wait · 126 cannot be executed · 127 not found ·
 64 bad usage · 69 store unreachable · 70 lease lost, command killed · 75 not granted within --wait · 77 permission refused";
 
@@ -197,7 +200,9 @@ JSON: {\"name\", \"claim\", \"token\", \"lease_left_ms\"}";
 
 /// `leasehold renew`
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Exit codes: 0 renewed · 70 the lock is lost\n\nJSON: {\"name\", \"claim\", \"answer\": \"renewed\" | \"lost\", \"lease_left_ms\"}")]
+#[command(
+    after_help = "Exit codes: 0 renewed · 70 the lock is lost\n\nJSON: {\"name\", \"claim\", \"answer\": \"renewed\" | \"lost\", \"lease_left_ms\"}"
+)]
 pub struct Renew {
     /// The lock's name
     pub name: String,

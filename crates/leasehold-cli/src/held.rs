@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn what_is_held_is_read_back_from_the_environments_text() {
         let held = Held { name: "a \"b\"".into(), store: "s".into(), claim: "c".into(), token: 7, socket: "x".into() };
-        let text = text(&[held.clone()]);
+        let text = text(std::slice::from_ref(&held));
         assert_eq!(serde_json::from_str::<Vec<Held>>(&text).unwrap(), [held]);
     }
 }

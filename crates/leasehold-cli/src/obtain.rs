@@ -64,8 +64,8 @@ impl Ears {
         }
     }
 
-    /// The next signal that ends a wait.
-    async fn end(&self) -> i32 {
+    /// The next signal that ends a wait. May be dropped at any await.
+    pub async fn end(&self) -> i32 {
         loop {
             match self.next().await.signal {
                 signal @ (libc::SIGINT | libc::SIGTERM | libc::SIGHUP | libc::SIGQUIT) => return signal,

@@ -36,6 +36,9 @@ pub struct Story {
     pub error: Option<String>,
     /// Our own exit code.
     pub exit_code: Option<Code>,
+    /// True if a Ctrl-C ended the command of a whole script or pipeline, so that we end likewise.
+    #[serde(skip)]
+    pub interrupted: bool,
 }
 
 /// How the command ended.
@@ -67,6 +70,7 @@ impl Story {
             release: None,
             error: None,
             exit_code: None,
+            interrupted: false,
         }
     }
 

@@ -90,9 +90,8 @@ impl Store {
     pub fn fingerprint(&self) -> String {
         let bare = without_user(&absolute(&self.url));
         // FNV-1a: the same in every version of this program, unlike the standard library's hashes.
-        let hash = bare.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash =
+            bare.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         format!("{hash:016x}")
     }
 }

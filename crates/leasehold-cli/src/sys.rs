@@ -8,16 +8,8 @@ use std::process::Command;
 use tokio::io::unix::AsyncFd;
 
 /// Signals that are passed on to the command.
-pub const FORWARDED: [i32; 8] = [
-    libc::SIGINT,
-    libc::SIGTERM,
-    libc::SIGHUP,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGWINCH,
-    libc::SIGTSTP,
-];
+pub const FORWARDED: [i32; 8] =
+    [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH, libc::SIGTSTP];
 
 /// A set of signals, one bit each, the lowest for signal 1.
 pub type Mask = u64;
@@ -128,6 +120,13 @@ pub fn stop(group: bool) {
     }
 }
 
+/// Ends this process by SIGINT, as its caller expects of a program that was interrupted.
+pub fn die_of_interrupt() {
+    let _ = change(libc::SIG_UNBLOCK, bit(libc::SIGINT));
+    // SAFETY: sends a signal to ourselves, whose action is the default one: nobody here changes it.
+    unsafe { libc::raise(libc::SIGINT) };
+}
+
 /// Makes `command` start with this mask, after `prepare` ran in the new process.
 ///
 /// `prepare` runs between fork and exec: it must do nothing but system calls, no allocation, no lock.
@@ -178,8 +177,7 @@ fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: asks only; the action is written if the call succeeds, and read only then.
     unsafe {
-        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0
-            && action.assume_init().sa_sigaction == libc::SIG_IGN
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) == 0 && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
 

@@ -103,10 +103,48 @@ fn a_lease_that_runs_out_leaves_no_tree() {
 }
 
 #[test]
+fn a_frozen_store_leaves_no_tree() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let run = |name: &str, words: &[&str]| {
+        let mut command = place.leasehold(&["run", "a", "--ttl", "2s", "--url", &server.url, "--"]);
+        command.args(words);
+        place.start_command(name, command)
+    };
+    let mut holder = run("holder", &["bash", "-c", TREE]);
+    until_exists(&place.path("up"));
+    let mut rival = run("rival", &["flock", "-n", "tree", "true"]);
+    until("the rival in line", || place.read("rival.err").contains("held by").then_some(()));
+    server.process.signal("STOP");
+    until("the end of the tree", || is_tree_gone(&place).then_some(()));
+    server.process.signal("CONT");
+    assert_eq!(rival.end().code(), Some(0), "{}", place.read("rival.err"));
+    assert_eq!(holder.end().code(), Some(70), "{}", place.read("holder.err"));
+}
+
+/// A Redis server of this test's own.
+struct Server {
+    process: Running,
+    url: String,
+}
+
+impl Server {
+    fn start(place: &Place) -> Server {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = std::process::Command::new("redis-server");
+        server.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(place.path(""));
+        let process = place.start_command("server", server);
+        until("the server", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+        Server { process, url: format!("redis://127.0.0.1:{port}") }
+    }
+}
+
+#[test]
 fn a_tree_that_forks_faster_than_it_is_killed_is_killed() {
     let place = Place::new();
     // Each process starts a successor in a session of its own and ends: no process lives long enough to be found twice.
-    let script = "echo 'setsid sh hare & exit' > hare; exec 9>tree; flock 9; sh hare; sh hare; sh hare; touch up; sleep 300";
+    let script =
+        "echo 'setsid sh hare & exit' > hare; trap '' TERM; exec 9>tree; flock 9; sh hare; sh hare; sh hare; touch up; sleep 300";
     let mut holder = place.start("holder", &["run", "a", "--ttl", "1s", "--no-renew", "--", "bash", "-c", script]);
     assert_eq!(holder.end().code(), Some(70), "{}", place.read("holder.err"));
     assert!(is_tree_gone(&place));

@@ -63,10 +63,23 @@ fn the_outer_run_releases_only_when_its_last_joiner_has_ended() {
 #[test]
 fn a_joiner_from_outside_of_the_tree_is_waited_for_and_told_of_the_loss() {
     let place = Place::new();
-    let mut outer = place.start("outer", &["run", "a", "--ttl", "2s", "--", "sh", "-c", "echo \"$LEASEHOLD_HELD\" > held; touch up; until [ -e go ]; do sleep 0.05; done"]);
+    let mut outer = place.start(
+        "outer",
+        &[
+            "run",
+            "a",
+            "--ttl",
+            "2s",
+            "--",
+            "sh",
+            "-c",
+            "echo \"$LEASEHOLD_HELD\" > held; touch up; until [ -e go ]; do sleep 0.05; done",
+        ],
+    );
     until_exists(&place.path("up"));
     let join = |name: &str, script: &str| {
-        let mut inner = place.leasehold(&["run", "a", "--ttl", "2s", "--report", &format!("{name}.json"), "--", "sh", "-c", script]);
+        let mut inner =
+            place.leasehold(&["run", "a", "--ttl", "2s", "--report", &format!("{name}.json"), "--", "sh", "-c", script]);
         inner.env("LEASEHOLD_HELD", place.read("held"));
         place.start_command(name, inner)
     };
@@ -101,7 +114,8 @@ fn what_was_held_by_a_run_that_is_gone_is_acquired_anew() {
     let held = out(&place.output(&["run", "a", "--", "sh", "-c", "echo \"$LEASEHOLD_HELD\""]));
     for text in [held.as_str(), "nonsense", "[]", "[{\"name\":1}]"] {
         let begun = Instant::now();
-        let output = place.leasehold(&["run", "a", "--report", "story", "--", "true"]).env("LEASEHOLD_HELD", text).output().unwrap();
+        let output =
+            place.leasehold(&["run", "a", "--report", "story", "--", "true"]).env("LEASEHOLD_HELD", text).output().unwrap();
         assert_eq!((code(&output), err(&output).as_str()), (0, ""), "{text}");
         assert!(place.read("story").contains("\"joined\": false"));
         assert!(begun.elapsed() < Duration::from_secs(5));

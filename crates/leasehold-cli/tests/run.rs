@@ -39,7 +39,10 @@ fn the_command_finds_the_lock_in_its_environment_and_no_url_in_held() {
     assert_eq!(line(), "order:1:pay");
     let (token, claim) = (line().parse::<u64>().unwrap(), line());
     let held: serde_json::Value = serde_json::from_str(&line()).unwrap();
-    assert_eq!((&held[0]["name"], &held[0]["claim"], &held[0]["token"]), (&"order:1:pay".into(), &claim.clone().into(), &token.into()));
+    assert_eq!(
+        (&held[0]["name"], &held[0]["claim"], &held[0]["token"]),
+        (&"order:1:pay".into(), &claim.clone().into(), &token.into())
+    );
     assert!(!held.to_string().contains("locks.db"), "{held}");
     let seen: serde_json::Value = serde_json::from_str(&line()).unwrap();
     let holder = &seen["holders"][0];
@@ -143,7 +146,8 @@ fn a_wait_without_end_ends_with_the_release() {
 fn a_lease_that_is_not_renewed_ends_its_command_in_time() {
     let place = Place::new();
     for (option, value) in [("--no-renew", None), ("--max-hold", Some("10ms"))] {
-        let words: Vec<&str> = ["run", "a", "--ttl", "1s", option].into_iter().chain(value).chain(["--", "sleep", "60"]).collect();
+        let words: Vec<&str> =
+            ["run", "a", "--ttl", "1s", option].into_iter().chain(value).chain(["--", "sleep", "60"]).collect();
         let begun = Instant::now();
         let output = place.output(&words);
         assert_eq!(code(&output), 70, "{output:?}");
@@ -162,7 +166,8 @@ fn a_renewed_lease_outlives_its_ttl_many_times() {
 #[test]
 fn with_warn_the_command_runs_on_without_the_lock() {
     let place = Place::new();
-    let output = place.output(&["run", "a", "--ttl", "1s", "--no-renew", "--on-lost", "warn", "--", "sh", "-c", "sleep 2; exit 9"]);
+    let output =
+        place.output(&["run", "a", "--ttl", "1s", "--no-renew", "--on-lost", "warn", "--", "sh", "-c", "sleep 2; exit 9"]);
     assert_eq!(code(&output), 9);
     assert!(err(&output).contains("and the command runs on without it"), "{output:?}");
 }
@@ -285,7 +290,8 @@ fn without_a_url_the_store_is_this_users_own_and_that_is_said() {
     assert!(err(&output).contains("this user on this host only; set LEASEHOLD_URL"), "{output:?}");
     assert!(place.path("state/leasehold/locks.db").exists());
     let mut command = place.leasehold(&["run", "a", "-q", "--", "true"]);
-    let output = command.env_remove("LEASEHOLD_URL").env("HOME", place.path("home")).env_remove("XDG_STATE_HOME").output().unwrap();
+    let output =
+        command.env_remove("LEASEHOLD_URL").env("HOME", place.path("home")).env_remove("XDG_STATE_HOME").output().unwrap();
     assert_eq!((code(&output), err(&output).as_str()), (0, ""));
     assert!(place.path("home/.local/state/leasehold/locks.db").exists());
 }

@@ -117,7 +117,7 @@ fn ctrl_z_stops_the_job_and_fg_continues_it() {
 fn bg_continues_a_stopped_job_without_the_terminal() {
     let place = Place::new();
     let mut shell = Shell::start(&place);
-    shell.line("$L run a -- sh -c 'echo up; while [ ! -e go ]; do sleep 0.05; done; echo went'");
+    shell.line("$L run a -- bash -c 'echo up; while [ ! -e go ]; do sleep 0.05; done; echo went'");
     shell.expect("up");
     shell.press("\x1a");
     shell.expect("Stopped");
@@ -172,6 +172,38 @@ fn in_a_pipeline_the_others_keep_the_terminal() {
 }
 
 #[test]
+fn ctrl_c_ends_a_script_as_a_whole() {
+    let place = Place::new();
+    let script = "$L run a -- sh -c 'echo up; sleep 60'\n$L run a -- echo second\n";
+    std::fs::write(place.path("script"), script).unwrap();
+    let mut shell = Shell::start(&place);
+    shell.line("bash script");
+    shell.expect("up");
+    shell.press("\x03");
+    let shown = shell.expect("$ ");
+    assert!(!shown.contains("second"), "{shown}");
+    shell.line("echo \"code $?\"");
+    shell.expect("code 130");
+}
+
+#[test]
+fn ctrl_z_stops_a_script_as_a_whole_and_fg_continues_it() {
+    let place = Place::new();
+    std::fs::write(place.path("script"), "$L run a -- sh -c 'echo up; read x; echo \"got <$x>\"'\necho last\n").unwrap();
+    let mut shell = Shell::start(&place);
+    shell.line("bash script");
+    shell.expect("up");
+    shell.press("\x1a");
+    shell.expect("Stopped");
+    shell.line("fg");
+    shell.expect("bash script");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    shell.line("text");
+    shell.expect("got <text>");
+    shell.expect("last");
+}
+
+#[test]
 fn a_command_without_a_shell_that_could_continue_it_is_not_left_stopped() {
     let place = Place::new();
     let mut shell = Shell::start(&place);
@@ -189,7 +221,7 @@ fn a_killed_commands_terminal_modes_are_undone() {
     let place = Place::new();
     let mut shell = Shell::start(&place);
     shell.line("$L run a --ttl 1s --no-renew -- sh -c 'stty raw; trap \"\" TERM; echo up; while :; do sleep 0.05; done'");
-    shell.expect("as good as lost");
+    shell.expect("it is not renewed; ending the command");
     shell.line("");
     shell.line("stty -a | grep -o -- '-*icanon'");
     let shown = shell.expect("icanon");

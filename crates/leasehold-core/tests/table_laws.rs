@@ -72,7 +72,7 @@ struct Witness {
     /// The serial of each client's attempt at each resource, and what it wants.
     attempts: BTreeMap<(usize, usize), (u64, u32)>,
     asks: u32,
-    margins: BTreeMap<ClaimId, Duration>,
+    terms: BTreeMap<ClaimId, Terms>,
     numbers: BTreeMap<ClaimId, ReqNo>,
 }
 
@@ -84,7 +84,7 @@ impl Witness {
             last: Token::new(0, 7),
             attempts: BTreeMap::new(),
             asks: 0,
-            margins: BTreeMap::new(),
+            terms: BTreeMap::new(),
             numbers: BTreeMap::new(),
         }
     }
@@ -109,6 +109,8 @@ impl Witness {
         self.check(whose.1, &before, &told, Some(claim));
         let after = self.view(whose.1);
         let (held, waits) = (held(&after, claim), waits(&after, claim));
+        let revoked = before.holders.iter().any(|seat| seat.claim == claim && seat.standing == Standing::Revoked);
+        assert!(!revoked || told.reply == ClaimReply::Stale, "a revoked claim is never granted again");
         match told.reply {
             ClaimReply::Granted(grant) => {
                 assert_eq!(grant.bound, Bound::FromSend(terms.ttl));
@@ -119,7 +121,9 @@ impl Witness {
             }
             ClaimReply::Queued(_) => {
                 assert!(wait, "who does not wait has no place");
-                assert!(waits.expect("who is queued waits").left >= terms.place_life);
+                let left = waits.expect("who is queued waits").left;
+                let old = before.waiters.iter().find(|seat| seat.claim == claim).map_or(Duration::ZERO, |seat| seat.left);
+                assert!(left >= terms.place_life && left >= old, "a repeat never shortens a place");
             }
             ClaimReply::Busy(contention) => {
                 assert!(!wait && waits.is_none());
@@ -243,12 +247,14 @@ impl Witness {
             assert_ne!(Some(grant.claim), asker, "who asks is answered, not pushed to");
             let rank = before.waiters.iter().position(|seat| seat.claim == grant.claim).expect("who is granted waited");
             let place = before.waiters[rank];
-            assert!(place.left >= self.margins[&grant.claim], "nobody is granted short of its margin");
-            assert_eq!(held(&after, grant.claim).unwrap().token, Some(grant.token));
+            assert!(place.left >= self.terms[&grant.claim].place_margin, "nobody is granted short of its margin");
+            let hold = held(&after, grant.claim).unwrap();
+            assert_eq!(hold.token, Some(grant.token));
+            assert_eq!(hold.left, place.left + self.terms[&grant.claim].lock_delay, "the grant ends with the place");
             assert_eq!(grant.bound, Bound::FromAsk(self.numbers[&grant.claim]));
             let earlier = before.waiters[..rank].iter().filter(|seat| waits(&after, seat.claim).is_some());
             for seat in earlier.filter(|seat| Some(seat.claim) != asker) {
-                assert!(seat.left < self.margins[&seat.claim], "{seat:?} was passed over by {grant:?}");
+                assert!(seat.left < self.terms[&seat.claim].place_margin, "{seat:?} was passed over by {grant:?}");
             }
         }
     }
@@ -258,7 +264,7 @@ impl Witness {
         let view = self.view(at);
         let taken: u32 = view.holders.iter().map(|seat| seat.permits).sum();
         assert!(taken <= CAPACITIES[at], "{taken} of {} permits are held", CAPACITIES[at]);
-        let able = |seat: &&Seat| Some(seat.claim) == asker || seat.left >= self.margins[&seat.claim];
+        let able = |seat: &&Seat| Some(seat.claim) == asker || seat.left >= self.terms[&seat.claim].place_margin;
         if let Some(head) = view.waiters.iter().find(able) {
             assert!(taken + head.permits > CAPACITIES[at], "{head:?} is live, first in line and fits");
         }
@@ -296,7 +302,7 @@ impl Witness {
 
     fn wish(&mut self, claim: ClaimId, (permits, at): (u32, usize), wait: bool, terms: Terms) -> Wish {
         self.asks += 1;
-        self.margins.insert(claim, terms.place_margin);
+        self.terms.insert(claim, terms);
         self.numbers.insert(claim, ReqNo(self.asks));
         let ask = Ask { no: ReqNo(self.asks), first: false, wait };
         Wish { claim, want: Want::new(permits, CAPACITIES[at]).unwrap(), terms, ask }

@@ -1,7 +1,6 @@
 //! Many processes take turns: no overlap, tokens rise, the queue's order is kept, nothing is left behind.
 
-#[path = "support/clock.rs"]
-mod clock;
+mod support;
 
 use leasehold::{Client, Inspection};
 use std::collections::HashMap;
@@ -9,6 +8,7 @@ use std::env;
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use support::clock;
 
 const WORKER: &str = "LEASEHOLD_TEST_WORKER";
 const PROCESSES: usize = 4;
@@ -34,6 +34,14 @@ fn contention() -> Duration {
 fn sixty_four_tasks_in_four_processes_take_turns_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     take_turns(&format!("sqlite:{}", directory.path().join("locks.db").display()));
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn sixty_four_tasks_in_four_processes_take_turns_on_redis() {
+    let server = support::redis::RedisServer::start();
+    take_turns(&server.url());
+    assert_eq!(server.keys(), ["leasehold:\u{1}token"]);
 }
 
 fn take_turns(url: &str) {

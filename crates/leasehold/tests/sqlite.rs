@@ -33,6 +33,17 @@ fn processes_never_hold_at_once() {
 }
 
 #[test]
+fn processes_that_make_the_database_together_share_it() {
+    for _ in 0..5 {
+        let site = Site::new();
+        let mut workers: Vec<Process> = (0..6).map(|_| site.spawn("try", "a")).collect();
+        let replies: Vec<String> = workers.iter_mut().map(|worker| worker.told("reply")).collect();
+        assert_eq!(replies.iter().filter(|reply| *reply == "granted").count(), 1, "{replies:?}");
+        assert!(workers.iter_mut().all(Process::is_well));
+    }
+}
+
+#[test]
 fn a_kill_at_any_point_harms_nobody_else() {
     let site = Site::new();
     let mut survivors = [site.spawn("contend", "6000"), site.spawn("contend", "6000")];
@@ -205,6 +216,18 @@ fn a_file_that_is_no_database_is_refused_with_advice() {
     fs::remove_file(site.path()).unwrap();
     fs::create_dir(site.path()).unwrap();
     assert_eq!(site.try_open().unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_is_refused_with_advice() {
+    let site = Site::new();
+    let client = site.client();
+    client.granted("a", lasting()).await;
+    client.engine.close().await.unwrap();
+    fs::File::options().write(true).open(site.path()).unwrap().set_len(5000).unwrap();
+    let error = site.try_open().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("move it away"), "{error}");
 }
 
 #[tokio::test]
@@ -428,6 +451,18 @@ async fn a_waiter_of_another_boot_keeps_nobody_waiting() {
     waiter.engine.claim(call.clone()).await.unwrap();
     holder.release("a", claim).await;
     assert_eq!(waiter.hear_grant().await.claim, call.claim);
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_more_is_unavailable_and_loses_nothing() {
+    let site = Site::new();
+    let mut worker = site.spawn_limited("fill", 200);
+    assert_eq!(worker.told("error"), "Unavailable");
+    let granted = worker.told_number("granted");
+    assert!(worker.is_well());
+    let client = site.client();
+    assert_eq!(client.engine.list(client.soon()).await.unwrap().len() as u64, granted);
+    client.granted("one more", lasting()).await;
 }
 
 #[tokio::test]

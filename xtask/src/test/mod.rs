@@ -78,18 +78,23 @@ impl Runner<'_> {
     fn build(&self, groups: &[Group]) -> io::Result<bool> {
         let started = Instant::now();
         let is_cargo = |group: &Group| matches!(group.how, How::Cargo(_));
-        let mut ok = true;
+        let mut builds: Vec<&[&str]> = Vec::new();
         if groups.iter().any(is_cargo) {
-            ok &= self.cargo(&["test", "--workspace", "--all-features", "--no-run"])?;
+            builds.push(&["test", "--workspace", "--all-features", "--no-run"]);
         }
         if groups.iter().any(|group| group.how == How::Completions) {
-            ok &= self.cargo(&["build", "--package", "leasehold-cli"])?;
+            builds.push(&["build", "--package", "leasehold-cli"]);
         }
         if groups.iter().any(|group| group.how == How::Docs) {
-            ok &= self.cargo(&["build", "--release"])?;
+            builds.push(&["build", "--release"]);
+        }
+        for build in builds {
+            if !self.cargo(build)? {
+                return Ok(false);
+            }
         }
         println!("built in {:.0} s", started.elapsed().as_secs_f64());
-        Ok(ok)
+        Ok(true)
     }
 
     fn cargo(&self, arguments: &[&str]) -> io::Result<bool> {

@@ -50,7 +50,11 @@ fn force(args: &Release) -> Result<Code, Fault> {
     } else if holds == 0 {
         print("nobody holds it by a claim that can be revoked\n")?;
     } else {
-        print(if args.now { "revoked; others may hold it now\n" } else { "revoked; free when its holder lets go, or its lease ends\n" })?;
+        print(if args.now {
+            "revoked; others may hold it now\n"
+        } else {
+            "revoked; free when its holder lets go, or its lease ends\n"
+        })?;
     }
     Ok(exit::OK)
 }

@@ -14,7 +14,8 @@ use crate::report::{CommandEnd, Story, stamp};
 use crate::say::{humane, say};
 use crate::store::{Fault, Store};
 use crate::sys::{self, Arrival, Mask};
-use leasehold::{Renewal, ResourceName};
+use leasehold::{Instant, Released, Renewal, ResourceName};
+use rustix::process::{getpgrp, getpid};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -38,6 +39,10 @@ pub fn run(args: Run) -> Result<Code, Fault> {
         && let Err(error) = story.write(file)
     {
         say(format_args!("--report {}: {error}", file.display()));
+    }
+    if story.interrupted {
+        // A script goes on after a Ctrl-C if what it waited for exits as if it had dealt with it.
+        sys::die_of_interrupt();
     }
     Ok(code)
 }
@@ -65,10 +70,13 @@ async fn tell(args: &Run, store: &Store, mask: Mask, story: &mut Story) -> Resul
             return Err(refused(error));
         }
     };
-    let mut watch = Watch::new(args, &ears, lease, door, story);
+    let mut watch = Watch { args, ears: &ears, lease, door, story, begun: keeper::now(), so_far: SoFar::default() };
     let code = watch.follow(link).await;
     let Watch { lease, .. } = watch;
-    let_go(lease, story).await;
+    tokio::select! {
+        () = let_go(lease, story) => {}
+        _ = ears.end() => say("the lock ends by itself; its release was cut short"),
+    }
     Ok(code)
 }
 
@@ -113,7 +121,8 @@ fn start(args: &Run, mask: Mask, lease: &Lease, door: Option<&Door>) -> std::io:
         grace_ms: super::view::millis(spans.grace),
         reserve_ms: super::view::millis(spans.reserve),
         kills: args.on_lost == OnLost::Kill,
-        job_group: rustix::process::getpgrp().as_raw_nonzero().get(),
+        job_group: getpgrp().as_raw_nonzero().get(),
+        leads: getpgrp() == getpid(),
         mask,
     };
     let mut around = held::around();
@@ -135,7 +144,13 @@ async fn let_go(lease: Lease, story: &mut Story) {
     };
     let released = timeout(FAREWELL, granted.guard.release()).await;
     story.release = Some(match released {
-        Ok(Ok(released)) => release::word(&released).into(),
+        Ok(Ok(released)) => {
+            let word = release::word(&released);
+            if released != Released::Released && story.lost.is_none() {
+                say(format_args!("the lock was not held any more at its release: {word}"));
+            }
+            word.into()
+        }
         Ok(Err(error)) => {
             say(format_args!("the lock ends by itself; its release failed: {}", Fault::from(error).message));
             "failed".into()
@@ -155,33 +170,30 @@ struct Watch<'a> {
     lease: Lease,
     door: Option<Door>,
     story: &'a mut Story,
+    begun: Instant,
+    so_far: SoFar,
+}
+
+/// What a run has come to.
+#[derive(Debug, Default)]
+struct SoFar {
+    /// How the command ended.
     end: Option<CommandEnd>,
+    /// The lease said that it is lost.
     lease_lost: bool,
+    /// The keeper told the tree to end because of the lease.
     ending: bool,
+    /// The command shares our process group.
     shared: bool,
+    /// The keeper was told to end what the command left behind.
     swept: bool,
 }
 
-impl<'a> Watch<'a> {
-    fn new(args: &'a Run, ears: &'a Ears, lease: Lease, door: Option<Door>, story: &'a mut Story) -> Watch<'a> {
-        Watch {
-            args,
-            ears,
-            lease,
-            door,
-            story,
-            end: None,
-            lease_lost: false,
-            ending: false,
-            shared: false,
-            swept: false,
-        }
-    }
-
+impl Watch<'_> {
     /// Until nothing of the tree is left, nor anybody who joined.
     async fn follow(&mut self, mut link: Link) -> Code {
         loop {
-            let to_sweep = self.end.is_some() && !self.swept && !self.args.wait_tree;
+            let to_sweep = self.so_far.end.is_some() && !self.so_far.swept && !self.args.wait_tree;
             tokio::select! {
                 note = link.note() => match note {
                     Some(Note::Gone(lost)) => {
@@ -191,10 +203,10 @@ impl<'a> Watch<'a> {
                     Some(note) => self.heard(note, &link).await,
                     None => return self.bereaved(link).await,
                 },
-                change = self.lease.changed(), if !self.lease_lost => self.changed(change, Some(&link)),
+                change = self.lease.changed(), if !self.so_far.lease_lost => self.changed(change, Some(&link)),
                 arrival = self.ears.next() => self.pass_on(arrival, &link),
                 () = all_left(self.door.as_ref()), if to_sweep => {
-                    self.swept = true;
+                    self.so_far.swept = true;
                     link.tell(Order::Sweep);
                 }
             }
@@ -209,7 +221,7 @@ impl<'a> Watch<'a> {
                 let command = self.args.command[0].to_string_lossy();
                 say(format_args!("{command}: {}", std::io::Error::from_raw_os_error(errno)));
             }
-            Note::Shared => self.shared = true,
+            Note::Shared => self.so_far.shared = true,
             Note::Stopped(_) => {
                 sys::stop(true);
                 // Running again, or never stopped because no shell could continue us; the pause is for the stop to take hold.
@@ -220,7 +232,7 @@ impl<'a> Watch<'a> {
             Note::Killed(signal) => self.ended(CommandEnd::Killed(signal)),
             Note::Ending => self.told_to_end(),
             Note::Killing => {
-                if self.ending {
+                if self.so_far.ending {
                     say("killing what is left of the command");
                 }
             }
@@ -229,18 +241,32 @@ impl<'a> Watch<'a> {
     }
 
     fn ended(&mut self, end: CommandEnd) {
-        self.end = Some(end);
+        self.so_far.end = Some(end);
         self.story.command = Some(end);
     }
 
     fn told_to_end(&mut self) {
-        self.ending = true;
-        let why = self.story.lost.get_or_insert_with(|| "no renewal came through in time".into());
+        self.so_far.ending = true;
+        if self.story.lost.is_some() {
+            say("ending the command");
+            return;
+        }
+        let why = self.why_unrenewed();
         if let Some(door) = &self.door {
             door.lost(why);
         }
-        let left = self.lease.deadline().since(keeper::now());
-        say(format_args!("the lock {} is as good as lost, {} before its end: ending the command", self.args.name, humane(left)));
+        let left = humane(self.lease.deadline().since(keeper::now()));
+        say(format_args!("the lock {} ends in {left}: {why}; ending the command", self.args.name));
+        self.story.lost = Some(why.into());
+    }
+
+    fn why_unrenewed(&self) -> &'static str {
+        let held = keeper::now().since(self.begun);
+        match self.args.policy.max_hold {
+            _ if self.args.no_renew => "it is not renewed",
+            Some(max_hold) if held >= max_hold => "--max-hold is reached",
+            _ => "no renewal came through in time",
+        }
     }
 
     fn changed(&mut self, change: Change, link: Option<&Link>) {
@@ -255,7 +281,7 @@ impl<'a> Watch<'a> {
             }
             Change::Doubt(_) => {}
             Change::Lost(why) => {
-                self.lease_lost = true;
+                self.so_far.lease_lost = true;
                 if let Some(link) = link {
                     link.tell(Order::Lost);
                 }
@@ -271,10 +297,10 @@ impl<'a> Watch<'a> {
 
     fn pass_on(&self, arrival: Arrival, link: &Link) {
         // In a shared group the terminal has signalled the command itself already.
-        if !(self.shared && arrival.from_terminal) {
+        if !(self.so_far.shared && arrival.from_terminal) {
             link.tell(Order::Signal(arrival.signal));
         }
-        if self.shared && arrival.signal == libc::SIGTSTP {
+        if self.so_far.shared && arrival.signal == libc::SIGTSTP {
             sys::stop(false);
         }
     }
@@ -282,13 +308,17 @@ impl<'a> Watch<'a> {
     /// The tree is gone; the lock stays until those who joined from outside of it have left too.
     async fn gone(&mut self, lost: bool) -> Code {
         self.story.ended_at = Some(stamp());
+        if lost && self.so_far.end.is_none() && !self.so_far.ending {
+            say(format_args!("too little was left of the lock {} to start the command", self.args.name));
+        }
         loop {
             tokio::select! {
                 () = all_left(self.door.as_ref()) => break,
-                change = self.lease.changed(), if !self.lease_lost => self.changed(change, None),
+                change = self.lease.changed(), if !self.so_far.lease_lost => self.changed(change, None),
             }
         }
-        match self.end {
+        self.story.interrupted = self.so_far.shared && self.so_far.end == Some(CommandEnd::Killed(libc::SIGINT));
+        match self.so_far.end {
             _ if lost => exit::LOST,
             Some(CommandEnd::Exited(code)) => Code::of_command(code),
             Some(CommandEnd::Killed(signal)) => Code::of_signal(signal),

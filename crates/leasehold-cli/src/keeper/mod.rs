@@ -82,9 +82,8 @@ fn start(args: &[OsString]) -> io::Result<Keeper> {
     let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
     link.set_nonblocking(true)?;
     let job = Pid::from_raw(setup.job_group).ok_or(ErrorKind::InvalidInput)?;
-    let terminal = Terminal::look(job);
-    let spans =
-        Spans { grace: Duration::from_millis(setup.grace_ms), reserve: Duration::from_millis(setup.reserve_ms) };
+    let terminal = Terminal::look(job, setup.leads);
+    let spans = Spans { grace: Duration::from_millis(setup.grace_ms), reserve: Duration::from_millis(setup.reserve_ms) };
     let rule = Rule::new(spans, setup.kills, Instant::from_nanos(setup.deadline_ns));
     let mut keeper = Keeper {
         link,

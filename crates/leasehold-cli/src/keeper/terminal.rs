@@ -12,7 +12,7 @@ pub enum Place {
     Apart,
     /// In a group of its own, which has the foreground while the job has it.
     Foreground,
-    /// In the job's group: the job is a pipeline, whose other members need the terminal too.
+    /// In the job's group: others in it have the terminal in common with the command.
     Shared,
 }
 
@@ -28,11 +28,12 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// Looks at the terminal of the job in process group `job`.
-    pub fn look(job: Pid) -> Terminal {
+    /// Looks at the terminal of the job in process group `job`, which `leasehold` leads or is only a part of.
+    pub fn look(job: Pid, leads: bool) -> Terminal {
         let tty = open("/dev/tty", OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()).ok();
         let in_front = tty.as_ref().is_some_and(|tty| tcgetpgrp(tty) == Ok(job));
-        let alone = isatty(rustix::stdio::stdin()) && isatty(rustix::stdio::stdout());
+        // A script or a pipeline is signalled, stopped and continued as a whole, so its command stays in its group.
+        let alone = leads && isatty(rustix::stdio::stdin()) && isatty(rustix::stdio::stdout());
         let place = match (in_front, alone) {
             (true, true) => Place::Foreground,
             (true, false) => Place::Shared,

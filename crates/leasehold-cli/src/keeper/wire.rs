@@ -18,6 +18,8 @@ pub struct Setup {
     pub kills: bool,
     /// The process group that the shell knows as the job.
     pub job_group: i32,
+    /// True if `leasehold` leads that group: then it is the whole job, or the first part of a pipeline.
+    pub leads: bool,
     /// The signals that were blocked when `leasehold` started; the command gets this mask back.
     pub mask: u64,
 }

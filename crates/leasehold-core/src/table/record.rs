@@ -71,9 +71,8 @@ impl Record {
             return Told::new(ClaimReply::Stale, self.promote(now, tokens, None));
         }
         if let Some(hold) = self.live_hold(now, wish.claim) {
+            // It has no place besides: a place becomes the hold, and a live holder is given none.
             let grant = hold.grant_again(now, wish, tokens);
-            // An owner that also waited would be granted twice.
-            self.places.retain(|place| place.claim != wish.claim);
             return Told::new(ClaimReply::Granted(grant), self.promote(now, tokens, None));
         }
         self.capacity = wish.want.capacity();

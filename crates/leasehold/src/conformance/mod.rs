@@ -195,3 +195,46 @@ macro_rules! table_of_suites {
 }
 
 for_each_suite!(table_of_suites! {});
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOPICS: &[(&str, &str)] = &[
+        ("differential", include_str!("differential.rs")),
+        ("exclusion", include_str!("exclusion.rs")),
+        ("ghosts", include_str!("ghosts.rs")),
+        ("hand_off", include_str!("hand_off.rs")),
+        ("idempotence", include_str!("idempotence.rs")),
+        ("inspection", include_str!("inspection.rs")),
+        ("leases", include_str!("leases.rs")),
+        ("names", include_str!("names.rs")),
+        ("permits", include_str!("permits.rs")),
+        ("revocation", include_str!("revocation.rs")),
+        ("tokens", include_str!("tokens.rs")),
+    ];
+
+    #[test]
+    fn every_suite_that_is_written_is_listed() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/conformance")).unwrap();
+        // Beside the topics there are this file and the actors.
+        assert_eq!(files.count(), TOPICS.len() + 2, "every topic is looked at here");
+        for (topic, source) in TOPICS {
+            for line in source.lines() {
+                let Some(rest) = line.strip_prefix("pub async fn ") else { continue };
+                let Some((suite, _)) = rest.split_once("(store: &dyn Store) {") else { continue };
+                let name = format!("{topic}::{suite}");
+                assert!(SUITES.iter().any(|(listed, _)| *listed == name), "{name} is in no list");
+            }
+        }
+    }
+
+    #[test]
+    fn every_engine_module_is_an_engine_in_the_list() {
+        let source = include_str!("../engines/mod.rs");
+        for line in source.lines() {
+            let Some(module) = line.strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';')) else { continue };
+            assert!(source.contains(&format!("    \"{module}\",")), "{module} is missing in COMPILED");
+        }
+    }
+}

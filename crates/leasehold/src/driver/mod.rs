@@ -319,6 +319,8 @@ impl Driver {
 
     /// Ends every claim, whoever still wants it, and waits until the store has answered.
     pub(crate) async fn end_all(self: &Arc<Driver>) {
+        // Waiters first, or the release of one claim would be the grant of another.
+        self.step_all(|claimant| claimant.lock().outcome.is_none(), &Input::Cancel);
         self.step_all(|_| true, &Input::Cancel);
         self.wait_idle().await;
     }

@@ -5,9 +5,9 @@ use crate::engine::{
 };
 use crate::error::Error;
 use crate::world::World;
-use leasehold_core::table::{Seat, Standing, Table, Told, Upkeep, View, Wish};
+use leasehold_core::table::{Refusal, Seat, Standing, Table, Told, Upkeep, View, Wish};
 use leasehold_core::{ClaimId, ClaimReply, Grant, Instant, ReleaseReply, RenewReply, ResourceName};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -99,7 +99,7 @@ impl MemoryStore {
         self.state().failure = error;
     }
 
-    /// The state at a moment when the store is not frozen, or the error that it is to answer.
+    /// Waits while the store is frozen; the error that it is to answer, if there is one.
     async fn turn(&self) -> Result<(), Error> {
         let mut frozen = self.shared.frozen.subscribe();
         // The sender lives in `self`, so waiting ends by a thaw only.
@@ -147,8 +147,7 @@ impl Engine for Memory {
     fn claim(&self, call: ClaimCall) -> Answer<ClaimReply> {
         let wish = Wish { claim: call.claim, want: call.want, terms: call.terms, ask: call.ask };
         self.verb(move |state, now| {
-            let refused =
-                |refusal: leasehold_core::table::Refusal| Error::config(refusal.to_string()).on(NAME).about(&call.resource);
+            let refused = |refusal: Refusal| Error::config(refusal.to_string()).on(NAME).about(&call.resource);
             let told = state.table.claim(now, &call.resource, &wish).map_err(refused)?;
             Ok(state.tell(now, told))
         })
@@ -269,7 +268,7 @@ impl State {
         }
         let views = table.list(now);
         let seats = views.iter().flat_map(|(_, view)| view.holders.iter().chain(&view.waiters));
-        let present: std::collections::BTreeSet<u64> = seats.map(|seat| seat.claim.client()).collect();
+        let present: BTreeSet<u64> = seats.map(|seat| seat.claim.client()).collect();
         clients.retain(|id, client| client.notices.is_some() || present.contains(id));
     }
 
@@ -297,5 +296,178 @@ impl State {
                 Standing::Revoked => PartyState::Revoked,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Route;
+    use crate::error::ErrorKind;
+    use futures_util::FutureExt;
+    use leasehold_core::{Ask, HoldPolicy, Manner, ReqNo, Terms, Want};
+    use std::time::Duration;
+
+    const CLIENT: u64 = 7;
+
+    fn engine(store: &MemoryStore) -> Arc<dyn Engine> {
+        let about = About { host: "h".into(), pid: 1, program: "p".into(), label: None };
+        store.engine(&World::with_thread("memory").unwrap(), CLIENT, about)
+    }
+
+    fn name() -> ResourceName {
+        ResourceName::new("r").unwrap()
+    }
+
+    fn terms() -> Terms {
+        let policy = HoldPolicy::default();
+        let (place_life, place_margin) = (policy.place_life(), policy.beat());
+        Terms { ttl: policy.ttl, lock_delay: Duration::ZERO, place_life, place_margin }
+    }
+
+    fn claim(engine: &dyn Engine, serial: u64) -> Answer<ClaimReply> {
+        engine.claim(ClaimCall {
+            resource: name(),
+            claim: ClaimId::new(CLIENT, serial),
+            want: Want::ALL_OF_ONE,
+            terms: terms(),
+            ask: Ask { no: ReqNo(1), first: true, wait: true },
+            route: Route::Caller,
+            io_deadline: Instant::FAR,
+        })
+    }
+
+    fn renew(engine: &dyn Engine, serial: u64) -> Answer<RenewReply> {
+        engine.renew(RenewCall {
+            resource: name(),
+            claim: ClaimId::new(CLIENT, serial),
+            want: Want::ALL_OF_ONE,
+            terms: terms(),
+            detached: false,
+            io_deadline: Instant::FAR,
+        })
+    }
+
+    /// The answer of a verb that is polled once, by no runtime.
+    fn now<T>(answer: Answer<T>) -> Result<T, Error> {
+        answer.now_or_never().expect("a store that is not frozen answers at once")
+    }
+
+    fn is_granted(reply: Result<ClaimReply, Error>) -> bool {
+        matches!(reply, Ok(ClaimReply::Granted(_)))
+    }
+
+    #[test]
+    fn verbs_need_no_runtime() {
+        let engine = engine(&MemoryStore::new());
+        assert!(is_granted(now(claim(&*engine, 1))));
+        assert!(matches!(now(renew(&*engine, 1)), Ok(RenewReply::Renewed(_))));
+        assert_eq!(now(engine.list(Instant::FAR)).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_expired_holder_is_lost_and_the_waiter_is_granted_by_a_push() {
+        let store = MemoryStore::new();
+        let engine = engine(&store);
+        let mut notices = engine.notices();
+        now(claim(&*engine, 1)).unwrap();
+        now(claim(&*engine, 2)).unwrap();
+        store.expire(&name());
+        assert_eq!(now(renew(&*engine, 1)).unwrap(), RenewReply::Lost);
+        assert!(matches!(notices.try_recv(), Ok(Notice::Granted(grant)) if grant.claim == ClaimId::new(CLIENT, 2)));
+        assert!(matches!(now(renew(&*engine, 2)), Ok(RenewReply::Renewed(_))));
+    }
+
+    #[test]
+    fn a_frozen_store_answers_and_acts_after_the_thaw() {
+        let store = MemoryStore::new();
+        let engine = engine(&store);
+        store.freeze();
+        let mut answer = claim(&*engine, 1);
+        assert!((&mut answer).now_or_never().is_none());
+        assert!(claim(&*engine, 2).now_or_never().is_none(), "a verb dropped in the freeze never acts");
+        store.thaw();
+        assert!(is_granted(now(answer)));
+        assert_eq!(now(engine.inspect(name(), Instant::FAR)).unwrap().holders.len(), 1);
+    }
+
+    #[test]
+    fn a_failing_store_answers_its_error_and_does_nothing() {
+        let store = MemoryStore::new();
+        let engine = engine(&store);
+        store.fail(Some(Error::unavailable("on demand")));
+        assert_eq!(now(claim(&*engine, 1)).unwrap_err().kind(), ErrorKind::Unavailable);
+        store.fail(None);
+        assert!(is_granted(now(claim(&*engine, 2))), "the first claim was not made");
+    }
+
+    #[test]
+    fn a_name_is_one_store_and_a_new_store_is_nobody_elses() {
+        let (one, same) = (engine(&MemoryStore::named("tests: a")), engine(&MemoryStore::named("tests: a")));
+        let others = [engine(&MemoryStore::named("tests: b")), engine(&MemoryStore::new())];
+        assert!(is_granted(now(claim(&*one, 1))));
+        assert!(!is_granted(now(claim(&*same, 2))));
+        assert!(others.iter().all(|other| is_granted(now(claim(&**other, 2)))));
+    }
+
+    #[test]
+    fn the_first_call_for_notices_gets_them_and_later_ones_stay_silent_and_open() {
+        let store = MemoryStore::new();
+        let engine = engine(&store);
+        let (mut first, mut second) = (engine.notices(), engine.notices());
+        now(claim(&*engine, 1)).unwrap();
+        now(claim(&*engine, 2)).unwrap();
+        store.expire(&name());
+        assert!(first.try_recv().is_ok());
+        assert_eq!(second.try_recv().unwrap_err(), tokio::sync::mpsc::error::TryRecvError::Empty);
+    }
+
+    #[test]
+    fn a_client_that_is_gone_is_forgotten_once_it_holds_nothing() {
+        let store = MemoryStore::new();
+        let gone = engine(&store);
+        now(claim(&*gone, 1)).unwrap();
+        drop(gone);
+        let world = World::with_thread("memory").unwrap();
+        let about = About { host: "h".into(), pid: 2, program: "p".into(), label: None };
+        let other = store.engine(&world, 8, about.clone());
+        assert_eq!(now(other.inspect(name(), Instant::FAR)).unwrap().holders[0].about.as_ref().unwrap().pid, 1);
+        store.expire(&name());
+        let _third = store.engine(&world, 9, about);
+        assert_eq!(store.state().clients.keys().copied().collect::<Vec<_>>(), [8, 9]);
+    }
+
+    #[test]
+    fn records_that_ran_out_unnoticed_do_not_pile_up() {
+        let store = MemoryStore::new();
+        let engine = engine(&store);
+        for serial in 0..1000 {
+            let mut dies = Terms { ttl: Duration::from_nanos(1), ..terms() };
+            dies.place_life = dies.ttl;
+            let answer = engine.claim(ClaimCall {
+                resource: ResourceName::new(&format!("r{serial}")).unwrap(),
+                claim: ClaimId::new(CLIENT, serial),
+                want: Want::ALL_OF_ONE,
+                terms: dies,
+                ask: Ask { no: ReqNo(1), first: true, wait: false },
+                route: Route::Caller,
+                io_deadline: Instant::FAR,
+            });
+            now(answer).unwrap();
+        }
+        assert!(store.state().table.len() < 100);
+    }
+
+    #[test]
+    fn a_goodbye_ends_the_notices() {
+        let store = MemoryStore::new();
+        let engine = engine(&store);
+        let mut notices = engine.notices();
+        now(engine.close()).unwrap();
+        assert_eq!(notices.try_recv().unwrap_err(), tokio::sync::mpsc::error::TryRecvError::Disconnected);
+        let own = Manner::Own { keep: Duration::ZERO };
+        let (claim, io_deadline) = (ClaimId::new(CLIENT, 1), Instant::FAR);
+        let release = ReleaseCall { resource: name(), claim, manner: own, route: Route::Driver, io_deadline };
+        assert_eq!(now(engine.release(release)).unwrap(), ReleaseReply::Absent);
     }
 }

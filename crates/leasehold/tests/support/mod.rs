@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test target uses a part of it")]
 
 pub mod broken;
+pub mod clock;
 pub mod memory;
 #[cfg(feature = "redis")]
 pub mod proxy;

@@ -21,6 +21,8 @@ struct Shared {
     over: AtomicBool,
     /// Nothing passes and nothing is closed: as if the network were gone.
     hole: AtomicBool,
+    /// Requests pass, their answers vanish.
+    mute: AtomicBool,
     /// New clients are turned away.
     closed: AtomicBool,
     /// The next request with these bytes in it reaches the server, and the connection is reset before its answer comes back.
@@ -35,6 +37,7 @@ impl Proxy {
             server: SocketAddr::from(([127, 0, 0, 1], server_port)),
             over: AtomicBool::new(false),
             hole: AtomicBool::new(false),
+            mute: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             lose: Mutex::default(),
             connections: Mutex::default(),
@@ -44,6 +47,10 @@ impl Proxy {
         let accepting = shared.clone();
         thread::spawn(move || accepting.accept(&listener));
         Proxy { port, shared }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {
@@ -58,6 +65,14 @@ impl Proxy {
     /// Swallows everything without closing anything; what was swallowed goes on its way when this ends.
     pub fn black_hole(&self, yes: bool) {
         self.shared.hole.store(yes, Ordering::SeqCst);
+    }
+
+    /// Lets requests through and swallows their answers; the connections that lost some are reset when this ends.
+    pub fn lose_replies(&self, yes: bool) {
+        self.shared.mute.store(yes, Ordering::SeqCst);
+        if !yes {
+            self.shared.cut();
+        }
     }
 
     /// Turns new clients away.
@@ -128,6 +143,9 @@ impl Shared {
             }
             if !request && mute.load(Ordering::SeqCst) {
                 break;
+            }
+            if !request && self.mute.load(Ordering::SeqCst) {
+                continue;
             }
             if to.write_all(&buffer[..read]).is_err() {
                 break;

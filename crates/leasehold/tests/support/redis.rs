@@ -48,7 +48,8 @@ impl Store for Fixture {
 pub struct RedisServer {
     process: Child,
     port: u16,
-    _dir: TempDir,
+    dir: TempDir,
+    options: Vec<String>,
 }
 
 impl RedisServer {
@@ -63,16 +64,26 @@ impl RedisServer {
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let dir = tempfile::tempdir().unwrap();
-            let mut command = Command::new("redis-server");
-            command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-            command.arg("--dir").arg(dir.path()).args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let process = command.spawn().expect("redis-server is installed");
-            let mut server = RedisServer { process, port, _dir: dir };
+            let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+            let process = spawn(port, &dir, &options);
+            let mut server = RedisServer { process, port, dir, options };
             if server.is_up() {
                 return server;
             }
         }
         panic!("redis-server did not start with {options:?}");
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Starts it again on its port, with what it kept on disk.
+    pub fn restart(&mut self) {
+        self.process = spawn(self.port, &self.dir, &self.options);
+        assert!(self.is_up(), "redis-server did not start again");
     }
 
     fn is_up(&mut self) -> bool {
@@ -111,6 +122,13 @@ impl RedisServer {
         command.query(&mut self.connection()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
+    /// All keys, sorted.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.query(&["KEYS", "*"]);
+        keys.sort();
+        keys
+    }
+
     /// Stops the server where it stands, as a paused machine would be.
     pub fn freeze(&self) {
         self.signal(rustix::process::Signal::STOP);
@@ -129,7 +147,15 @@ impl RedisServer {
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        // It may have been killed by the test.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
+}
+
+fn spawn(port: u16, dir: &TempDir, options: &[String]) -> Child {
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.arg("--dir").arg(dir.path()).args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("redis-server is installed")
 }

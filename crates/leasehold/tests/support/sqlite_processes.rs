@@ -123,11 +123,24 @@ impl Site {
         Process::start(&mut command)
     }
 
+    /// The same with a limit on the size of files, in blocks of the shell's; writes beyond it are errors.
+    pub fn spawn_limited(&self, job: &str, blocks: u32) -> Process {
+        let mut command = Command::new("sh");
+        // A signal that is ignored stays so in the program that the shell becomes.
+        command.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\""), "sh"]);
+        command.arg(env::current_exe().unwrap());
+        Process::start(self.give(&mut command, job))
+    }
+
     fn command(&self, job: &str) -> Command {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", "a_process_of_its_own_does_its_job", "--nocapture"]);
-        command.env(JOB, job).env(DATABASE, self.path());
+        self.give(&mut command, job);
         command
+    }
+
+    fn give<'c>(&self, command: &'c mut Command, job: &str) -> &'c mut Command {
+        command.args(["--exact", "a_process_of_its_own_does_its_job", "--nocapture"]);
+        command.env(JOB, job).env(DATABASE, self.path())
     }
 
     /// How many holders and waiters have a row.
@@ -346,6 +359,7 @@ pub fn run_job() {
             "open" => tell("error", "none"),
             "hold" => hold(client, argument).await,
             "try" => attempt(&client, argument).await,
+            "fill" => fill(&client).await,
             "queue" => queue(&client, argument).await,
             "contend" => contend(client, &path, millis(argument)).await,
             "hammer" => hammer(&client, millis(argument)).await,
@@ -384,6 +398,22 @@ async fn attempt(client: &Client, resource: &str) {
         other => panic!("{other:?}"),
     }
     client.engine.close().await.unwrap();
+}
+
+/// Claims ever more until that is an error, then gives all of it back.
+async fn fill(client: &Client) {
+    let mut held = Vec::new();
+    let error = loop {
+        let call = client.call(&format!("{}:{}", held.len(), "x".repeat(400)), lasting());
+        held.push((call.resource.clone(), call.claim));
+        match client.engine.claim(call).await {
+            Ok(ClaimReply::Granted(_)) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => break error,
+        }
+    };
+    tell("error", &format!("{:?}", error.kind()));
+    tell("granted", &format!("{}", held.len() - 1));
 }
 
 /// Waits until it is killed.

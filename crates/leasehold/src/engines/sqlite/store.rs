@@ -248,6 +248,8 @@ fn connect(path: &Path) -> Result<Connection, Refusal> {
     // SQLite's own waiting backs off up to 100 ms and starves whoever waits long.
     db.busy_timeout(Duration::ZERO)?;
     db.set_prepared_statement_cache_capacity(64);
+    // No plan here depends on a value. Without this promise SQLite parses a statement again whenever a value changes.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     if db.is_readonly("main")? {
         return Err(Refusal::Other(Error::permission(format!("the lock database {} is read-only", path.display()))));
     }

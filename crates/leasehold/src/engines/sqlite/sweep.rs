@@ -1,10 +1,10 @@
-//! Removes, now and then, a few rows that time has ended on resources that nobody asks for any more.
+//! Removes, now and then, rows that time has ended on resources that nobody asks for any more.
 
 use super::rows::{Here, Left, Nanos, Rows};
 use rusqlite::Result;
 
 /// Rows of each table looked at in one sweep.
-const ROWS: u32 = 64;
+const ROWS: u32 = 256;
 
 /// Nanoseconds between two sweeps of one process.
 const EVERY: Nanos = 1_000_000_000;
