@@ -80,7 +80,6 @@ struct Up {
 
 impl Drop for Up {
     fn drop(&mut self) {
-        // Our own descriptor would keep the socket open.
         self.link.grip.kill();
         if let Some(inner) = self.inner.upgrade() {
             inner.uninstall(self.link.id);
