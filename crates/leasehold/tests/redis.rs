@@ -3,8 +3,10 @@
 
 mod support;
 
-use leasehold::engine::{Engine, PartyState, ReleaseCall, Route};
-use leasehold::{ErrorKind, ResourceName};
+use leasehold::engine::{About, ClaimCall, Engine, PartyState, ReleaseCall, Route};
+use leasehold::engines::redis::{RedisEngine, RedisOptions};
+use leasehold::world::World;
+use leasehold::{ClaimId, ErrorKind, ResourceName, Want};
 use leasehold_core::{Bound, ClaimReply, ReleaseReply, RenewReply};
 use leasehold_wire::Space;
 use std::collections::HashMap;
@@ -130,7 +132,7 @@ async fn missing_rights_are_named() {
         ("~other:* &* +@all", "the keys ~leasehold:*"),
         ("~* &* +@all -evalsha -eval", "the command EVALSHA"),
         ("~* &* +@all -incr", "the command INCR"),
-        ("~* &* +@all -set", "the command SET"),
+        ("~* &* +@all -set", "one of the commands GET, PERSIST, SET, TIME"),
     ];
     for (at, (rights, missing)) in cases.into_iter().enumerate() {
         let user = format!("u{at}");
@@ -178,6 +180,35 @@ async fn without_the_right_to_subscribe_or_publish_asking_finds_the_grant() {
         assert!(matches!(reply, ClaimReply::Granted(_)), "{user}: {reply:?}");
         second.release("r", waiter).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_without_scripts_is_refused_and_one_without_resp3_or_subscriptions_is_not() {
+    let server = RedisServer::start_with(&["--rename-command", "EVALSHA", ""]);
+    let error = Client::try_join(&server.url()).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert_eq!(error.to_string(), "redis: the server, or a proxy before it, does not know EVALSHA");
+    for command in ["HELLO", "SUBSCRIBE"] {
+        let server = RedisServer::start_with(&["--rename-command", command, ""]);
+        let client = Client::join(&server.url()).await;
+        assert!(!client.engine.capabilities().push, "{command}");
+        let (claim, _) = client.hold("r").await;
+        assert_eq!(client.release("r", claim).await.unwrap(), ReleaseReply::Released);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn existing_connections_can_be_handed_in() {
+    let server = RedisServer::start();
+    let port = server.port();
+    let options =
+        RedisOptions::new().prefix("app:").existing_connections(move || tokio::net::TcpStream::connect(("127.0.0.1", port)));
+    let world = World::with_thread("redis").unwrap();
+    let about = About { host: "here".into(), pid: 1, program: "test".into(), label: None };
+    let engine = RedisEngine::connect("redis://ignored", options, &world, (7, about)).await.unwrap();
+    let call = ClaimCall::new(name("r"), ClaimId::new(7, 1), Want::ALL_OF_ONE, lasting());
+    assert!(matches!(engine.claim(call).await.unwrap(), ClaimReply::Granted(_)));
+    assert_eq!(server.query::<u32>(&["EXISTS", "app:r"]), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -343,6 +374,39 @@ fn a_verb_may_be_polled_without_any_runtime() {
     let connections =
         || server.query::<String>(&["CLIENT", "LIST"]).lines().filter(|line| line.contains("name=leasehold")).count();
     assert_eq!(connections(), 1, "a dead runtime keeps no connection open");
+}
+
+/// A certificate authority of the test's own and a key pair for `localhost`, as files in `dir`.
+#[cfg(feature = "tls")]
+fn certificates(dir: &std::path::Path) {
+    let script = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt \
+        && openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost -keyout server.key -out server.csr \
+        && printf 'subjectAltName=DNS:localhost' > ext \
+        && openssl x509 -req -days 2 -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile ext -out server.crt";
+    let output = std::process::Command::new("sh").args(["-c", script]).current_dir(dir).output().expect("there is a shell");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_serves_whom_it_can_verify_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    certificates(dir.path());
+    let path = |file: &str| dir.path().join(file).to_str().unwrap().to_owned();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (key, certificate, ca) = (path("server.key"), path("server.crt"), path("ca.crt"));
+    let options = ["--tls-port", &port.to_string(), "--tls-key-file", &key, "--tls-cert-file", &certificate];
+    let server = RedisServer::start_with(&[&options[..], &["--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"]].concat());
+    let mut client = Client::join(&format!("rediss://localhost:{port}?ca={ca}")).await;
+    let (claim, _) = client.hold("r").await;
+    client.hear_link_up().await;
+    server.query::<u32>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    client.hear_link_up().await;
+    assert_eq!(client.renew("r", claim).await.unwrap(), RenewReply::Renewed(Bound::FromSend(lasting().ttl)));
+    for url in [format!("rediss://127.0.0.1:{port}?ca={ca}"), format!("rediss://localhost:{port}")] {
+        let error = Client::try_join(&url).await.err().expect("it must not be trusted");
+        assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Config), "{error}");
+    }
 }
 
 /// Polls a future on this thread alone.

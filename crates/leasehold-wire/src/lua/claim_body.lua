@@ -49,6 +49,8 @@ if holder == id then
   if left < 0 or left > kept then return refresh(left, kept) end
 end
 if not value then
+  -- Without a queue nothing is written before the counter: with memory short, a new hold is refused.
+  if call('EXISTS', QUEUE) == 0 then return hold() end
   local claim, place, cut_short = take_first(id)
   if cut_short then return 5 end
   if not claim or claim == id then return hold() end

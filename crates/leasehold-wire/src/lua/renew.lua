@@ -15,7 +15,8 @@ if kept then
   if left >= 0 and left <= kept then return 0 end
   if delay > kept then redis.call('SET', KEYS[1], id .. '+' .. ARGV[3], 'KEEPTTL') end
   local whole = math.max(left - kept, tonumber(ARGV[2])) + math.max(delay, kept)
-  if whole ~= left then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', whole)) end
+  -- Also where it changes nothing: a replica must refuse it, not answer for its primary.
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', whole))
   return 1
 end
 if value or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end

@@ -169,12 +169,14 @@ impl Book {
     pub(super) fn delta(&mut self, now: Instant, all: bool) -> Delta {
         self.dirty = false;
         // A hold whose lease ended without a word is nobody's any more.
-        let over = |known: &Known| known.state.is_some() && now > known.until + known.life;
-        let ended: Vec<ClaimId> = self.known.iter().filter(|(_, known)| over(known)).map(|(claim, _)| *claim).collect();
-        for claim in ended {
-            self.known.remove(&claim);
-            self.gone.push(claim);
-        }
+        let Book { known, gone, .. } = self;
+        known.retain(|claim, known| {
+            let over = now > known.until + known.life;
+            if over && known.written.is_some() {
+                gone.push(*claim);
+            }
+            !over
+        });
         let mut changes = Vec::new();
         for (claim, known) in &mut self.known {
             let Some(state) = known.state else { continue };

@@ -1,8 +1,9 @@
 //! What can go wrong between a call and its answer, and what the caller can do about it.
 
 use crate::error::Error;
-use leasehold_wire::{Malformed, Reply, Space};
+use leasehold_wire::{ALL, Malformed, Reply, Script, Space};
 use redis::{RedisError, Value};
+use std::collections::BTreeSet;
 
 /// Why there is no answer.
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub(super) enum Fault {
         code: String,
         /// The rest of it.
         detail: String,
-        /// What it was asked to do.
+        /// The command or the script that it was asked for.
         what: &'static str,
     },
     /// The connection ended before the answer came.
@@ -86,13 +87,13 @@ fn refusal(code: &str, detail: &str, (what, space): (&'static str, &Space)) -> E
         }
         "WRONGTYPE" => Error::config("this name is in use by a key of another kind"),
         "NOSCRIPT" => Error::unsupported("the server forgets scripts and refuses EVAL"),
-        _ if detail.contains("ACL failure") => forbidden(detail, what, space),
+        "ERR" if detail.starts_with("The user executing the script") => forbidden(detail, what, space),
         "ERR" if detail.to_ascii_lowercase().starts_with("unknown command") => {
-            Error::unsupported(format!("the server, or a proxy before it, does not know {what}"))
+            Error::unsupported(format!("the server, or a proxy before it, does not know {}", command(what)))
         }
         "ERR" if detail.starts_with("max number of clients") => unavailable("the server has too many clients"),
         "ERR" if detail.contains("not an integer") => Error::config("the token counter's key is in use by something else"),
-        _ => Error::unsupported(format!("the server refuses {what} with {code}")),
+        _ => Error::unsupported(format!("the server refuses {} with {code}", command(what))),
     }
 }
 
@@ -106,8 +107,30 @@ fn forbidden(detail: &str, what: &'static str, space: &Space) -> Error {
     if detail.contains("access") && detail.contains("key") {
         return Error::permission(format!("the user lacks the right to the keys ~{prefix}*"));
     }
-    let command = detail.split('\'').nth(1).map_or_else(|| what.to_owned(), str::to_ascii_uppercase);
-    Error::permission(format!("the user lacks the right to the command {command}"))
+    if let Some(script) = script(what)
+        && detail.contains("executing the script")
+    {
+        // The server does not say which.
+        let used = commands_of(script).join(", ");
+        return Error::permission(format!("the user lacks the right to one of the commands {used}"));
+    }
+    let refused = detail.split('\'').nth(1).map_or_else(|| command(what).to_owned(), str::to_ascii_uppercase);
+    Error::permission(format!("the user lacks the right to the command {refused}"))
+}
+
+fn script(what: &str) -> Option<&'static Script> {
+    ALL.into_iter().find(|script| script.name == what)
+}
+
+/// The command that a client sends for it.
+fn command(what: &'static str) -> &'static str {
+    if script(what).is_some() { "EVALSHA" } else { what }
+}
+
+/// The commands that a script may call, in alphabetical order.
+fn commands_of(script: &Script) -> Vec<&'static str> {
+    let calls = script.source.split("call('").skip(1).filter_map(|rest| rest.split('\'').next());
+    calls.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// The answer without the driver crate's types.
@@ -159,6 +182,9 @@ mod tests {
         assert_eq!(missing, (ErrorKind::Permission, "the user lacks the right to the command SET".to_owned()));
         let missing = told("NOPERM", "this user has no permissions to access one of the keys used as arguments");
         assert_eq!(missing.1, "the user lacks the right to the keys ~p:*");
+        let detail = "The user executing the script can't run this command or subcommand script: 1f".to_owned();
+        let inside = Fault::Refused { code: "ERR".to_owned(), detail, what: "raise" }.into_error(&space);
+        assert_eq!(inside.to_string(), "the user lacks the right to one of the commands GET, PERSIST, SET, TIME");
         let unknown = told("ERR", "unknown command 'EVALSHA', with args beginning with: ");
         assert_eq!(unknown, (ErrorKind::Unsupported, "the server, or a proxy before it, does not know EVALSHA".to_owned()));
     }

@@ -5,6 +5,7 @@ use super::config::Target;
 use super::fault::Fault;
 use super::ledger::{Ledger, Rescue};
 use super::link::{self, Greeting, Link, LinkId, OnPush, Purpose, Side};
+use super::upkeep::{abort_if_not_up, keep_caller};
 use crate::engine::{About, Notice, Route};
 use crate::error::Error;
 use crate::world::World;
@@ -13,7 +14,7 @@ use leasehold_wire::{HoldState, Push, raise};
 use redis::{PushInfo, PushKind, Value};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -42,7 +43,7 @@ pub(super) struct Inner {
     pub(super) warnings: Mutex<Vec<String>>,
     pub(super) notices: UnboundedSender<Notice>,
     pub(super) inbox: Mutex<Option<UnboundedReceiver<Notice>>>,
-    ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<Ledger>,
     book: Mutex<Book>,
     generation: AtomicU64,
     driver: Mutex<Slot>,
@@ -175,7 +176,7 @@ impl Inner {
         link
     }
 
-    async fn open(self: &Arc<Inner>, side: Side, generation: u64) -> Result<Greeting, Error> {
+    pub(super) async fn open(self: &Arc<Inner>, side: Side, generation: u64) -> Result<Greeting, Error> {
         let listen = (side == Side::Driver).then(|| {
             let weak = Arc::downgrade(self);
             let on_push: OnPush = Arc::new(move |push| {
@@ -190,7 +191,7 @@ impl Inner {
         link::open(&self.target, Purpose { id, ledger: self.ledger.clone(), listen, io_deadline }).await
     }
 
-    fn install(&self, greeting: &Greeting) {
+    pub(super) fn install(&self, greeting: &Greeting) {
         self.floor.fetch_max(greeting.counter, Ordering::AcqRel);
         let side = greeting.link.id.side;
         *self.slot(side) = Slot { link: Some(greeting.link.clone()), ..Slot::default() };
@@ -204,19 +205,29 @@ impl Inner {
         }
     }
 
-    fn uninstall(&self, id: LinkId) {
+    pub(super) fn uninstall(&self, id: LinkId) {
         let mut slot = self.slot(id.side);
         if slot.link.as_ref().is_some_and(|link| link.id == id) {
             slot.link = None;
         }
     }
 
-    fn next_generation(&self) -> u64 {
+    /// Remembers why there is no connection of the driver's.
+    pub(super) fn keep_trouble(&self, error: Error) {
+        self.slot(Side::Driver).trouble = Some(error);
+    }
+
+    /// True if this very connection of the caller's is in use.
+    pub(super) fn caller_is_up(&self, generation: u64) -> bool {
+        self.slot(Side::Caller).link.as_ref().is_some_and(|link| link.id.generation == generation)
+    }
+
+    pub(super) fn next_generation(&self) -> u64 {
         self.generation.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// How long to wait after so many failures in a row: doubled each time, and spread, so that clients do not come in step.
-    fn back_off(&self, failures: u32) -> Duration {
+    pub(super) fn back_off(&self, failures: u32) -> Duration {
         let whole = (BACK_OFF.0 * 2u32.saturating_pow(failures.min(10))).min(BACK_OFF.1);
         let spread = u64::try_from(whole.as_micros() / 2).unwrap_or(1).max(1);
         whole / 2 + Duration::from_micros(self.world.random() % spread)
@@ -301,7 +312,7 @@ impl Inner {
     }
 
     /// Sends releases by the driver's connection whose own turned out to be dead.
-    fn rescue(self: &Arc<Inner>, rescues: Vec<Rescue>) {
+    pub(super) fn rescue(self: &Arc<Inner>, rescues: Vec<Rescue>) {
         for Rescue { call, verdict } in rescues {
             let inner = self.clone();
             self.world.spawn(async move {
@@ -316,112 +327,8 @@ impl Inner {
     }
 }
 
-/// Keeps the driver's connection up. The first attempt's outcome goes to `first`; if it failed, that is all.
-pub(super) async fn keep_driver(inner: Weak<Inner>, first: oneshot::Sender<Result<(), Error>>) {
-    let mut first = Some(first);
-    let mut failures = 0;
-    loop {
-        let Some(inner) = inner.upgrade().filter(|inner| !inner.is_closed()) else { return };
-        let world = inner.world.clone();
-        let generation = inner.next_generation();
-        let opened = world.until(world.now() + CONNECT, inner.open(Side::Driver, generation)).await;
-        match opened.unwrap_or_else(|| Err(Error::unavailable(format!("no answer from {:?}", inner.target.place)))) {
-            Ok(greeting) => {
-                failures = 0;
-                stay_up(inner, greeting, first.take()).await;
-            }
-            Err(error) => {
-                if let Some(first) = first.take() {
-                    let _ = first.send(Err(error));
-                    return;
-                }
-                inner.slot(Side::Driver).trouble = Some(error);
-                let pause = inner.back_off(failures);
-                failures += 1;
-                drop(inner);
-                world.sleep(pause).await;
-            }
-        }
-    }
-}
-
-async fn stay_up(inner: Arc<Inner>, greeting: Greeting, first: Option<oneshot::Sender<Result<(), Error>>>) {
-    inner.install(&greeting);
-    inner.tell(Notice::LinkUp);
-    inner.rewrite.store(true, Ordering::Release);
-    inner.registry.notify_one();
-    if let Some(first) = first {
-        let _ = first.send(Ok(()));
-    }
-    let weak = Arc::downgrade(&inner);
-    let world = inner.world.clone();
-    let up = Up { inner: weak.clone(), link: greeting.link };
-    drop(inner);
-    greeting.traffic.await;
-    drop(up);
-    let Some(inner) = weak.upgrade() else { return };
-    inner.tell(Notice::LinkDown);
-    let pause = inner.back_off(0);
-    drop(inner);
-    world.sleep(pause).await;
-}
-
-async fn keep_caller(inner: Arc<Inner>, generation: u64, settled: Option<oneshot::Sender<()>>) {
-    let opened = inner.open(Side::Caller, generation).await;
-    if let Ok(greeting) = &opened {
-        inner.install(greeting);
-    }
-    drop(settled);
-    let Ok(Greeting { link, traffic, .. }) = opened else { return };
-    let _up = Up { inner: Arc::downgrade(&inner), link: link.clone() };
-    drop(inner);
-    traffic.await;
-}
-
-/// A connection that is in its slot; takes it out and closes it however its task ends.
-struct Up {
-    inner: Weak<Inner>,
-    link: Arc<Link>,
-}
-
-impl Drop for Up {
-    fn drop(&mut self) {
-        // Our own descriptor would keep the socket open.
-        self.link.grip.kill();
-        if let Some(inner) = self.inner.upgrade() {
-            inner.uninstall(self.link.id);
-        }
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
         self.ledger.nudge();
     }
-}
-
-/// The caller's runtime may have no timers, or be blocked: the time limit is kept here.
-async fn abort_if_not_up(inner: Weak<Inner>, generation: u64, attempt: AbortHandle) {
-    let Some(world) = inner.upgrade().map(|inner| inner.world.clone()) else { return };
-    world.sleep(CONNECT).await;
-    let up = inner
-        .upgrade()
-        .is_some_and(|inner| inner.slot(Side::Caller).link.as_ref().is_some_and(|l| l.id.generation == generation));
-    if !up {
-        attempt.abort();
-    }
-}
-
-/// Spawns the watch over calls under way.
-pub(super) fn watch_calls(inner: &Arc<Inner>) {
-    let weak = Arc::downgrade(inner);
-    let again = move |rescues: Vec<Rescue>| match weak.upgrade() {
-        Some(inner) => {
-            inner.rescue(rescues);
-            // What is under way when the engine closes still gets its verdict.
-            true
-        }
-        None => false,
-    };
-    inner.world.spawn(inner.ledger.clone().watch(inner.world.clone(), again));
 }

@@ -40,7 +40,8 @@ struct Entry {
     /// What had come in on the connection when the call was sent.
     seen: u64,
     verdict: oneshot::Sender<Result<Vec<Reply>, Fault>>,
-    /// What goes out by the driver's connection if this one turns out to be dead.
+    /// What goes out by the driver's connection if this one turns out to be dead, or if its caller is gone: a call that was not
+    /// written by then never will be.
     rescue: Option<Call>,
 }
 
@@ -75,11 +76,12 @@ impl Ledger {
         self.entries.lock().expect("nothing panics under this lock")
     }
 
-    /// Takes out what is overdue.
-    fn overdue(&self, now: Instant) -> Vec<Entry> {
+    /// Takes out what is overdue, and what must go out though its caller is gone.
+    fn due(&self, now: Instant) -> Vec<Entry> {
+        let due = |entry: &Entry| entry.io_deadline <= now || (entry.rescue.is_some() && entry.verdict.is_closed());
         let mut entries = self.lock();
-        let late: Vec<u64> = entries.under_way.iter().filter(|(_, entry)| entry.io_deadline <= now).map(|(no, _)| *no).collect();
-        late.into_iter().filter_map(|no| entries.under_way.remove(&no)).collect()
+        let due: Vec<u64> = entries.under_way.iter().filter(|(_, entry)| due(entry)).map(|(no, _)| *no).collect();
+        due.into_iter().filter_map(|no| entries.under_way.remove(&no)).collect()
     }
 
     /// Waits until it is time to look through.
@@ -102,13 +104,13 @@ impl Ledger {
     /// Looks through once: ends overdue calls and silent connections; what must go out all the same is returned.
     fn look(&self, now: Instant) -> Vec<Rescue> {
         let mut rescues = Vec::new();
-        for entry in self.overdue(now) {
-            let silent = entry.grip.received() == entry.seen;
+        for entry in self.due(now) {
+            let silent = entry.io_deadline <= now && entry.grip.received() == entry.seen;
             if silent {
                 entry.grip.kill();
             }
             match entry.rescue {
-                Some(call) if silent => rescues.push(Rescue { call, verdict: entry.verdict }),
+                Some(call) if silent || entry.verdict.is_closed() => rescues.push(Rescue { call, verdict: entry.verdict }),
                 // A caller that is gone needs no verdict.
                 _ => drop(entry.verdict.send(Err(Fault::Late))),
             }

@@ -230,8 +230,11 @@ impl Link {
     /// The same; with `rescue`, the call goes out by the driver's connection if this one turns out to be dead.
     pub(super) async fn call_or_rescue(&self, call: &Call, io_deadline: Instant, rescue: bool) -> Result<Reply, Fault> {
         let rescue = || rescue.then(|| call.clone());
-        match self.one(eval(call, "EVALSHA", &HASHES[call.script.name]), io_deadline, rescue()).await {
-            Err(fault) if fault.says("NOSCRIPT") => self.one(eval(call, "EVAL", call.script.source), io_deadline, rescue()).await,
+        let what = call.script.name;
+        match self.one((eval(call, "EVALSHA", &HASHES[what]), what), io_deadline, rescue()).await {
+            Err(fault) if fault.says("NOSCRIPT") => {
+                self.one((eval(call, "EVAL", call.script.source), what), io_deadline, rescue()).await
+            }
             result => result,
         }
     }
@@ -256,12 +259,17 @@ impl Link {
         Err(Fault::refused(executed, "EXEC"))
     }
 
-    async fn one(&self, command: Cmd, io_deadline: Instant, rescue: Option<Call>) -> Result<Reply, Fault> {
+    async fn one(
+        &self,
+        (command, what): (Cmd, &'static str),
+        io_deadline: Instant,
+        rescue: Option<Call>,
+    ) -> Result<Reply, Fault> {
         let mut connection = self.connection.clone();
         let sending = async move { connection.send_packed_command(&command).await.map(|value| vec![value]) };
         let answer = self.answered(sending, io_deadline, rescue).await?.pop().unwrap_or(Reply::Nil);
         match answer {
-            Reply::Error(..) => Err(Fault::refused(answer, "EVALSHA")),
+            Reply::Error(..) => Err(Fault::refused(answer, what)),
             answer => Ok(answer),
         }
     }

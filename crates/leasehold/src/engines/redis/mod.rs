@@ -13,6 +13,7 @@ mod registry;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+mod upkeep;
 mod verbs;
 
 pub use config::RedisOptions;
@@ -63,8 +64,8 @@ impl RedisEngine {
         // Its drop ends the background work, also if this future is dropped.
         let engine = Arc::new(RedisEngine { inner: inner.clone() });
         let (told, first) = oneshot::channel();
-        inner::watch_calls(&inner);
-        world.spawn(inner::keep_driver(Arc::downgrade(&inner), told));
+        upkeep::watch_calls(&inner);
+        world.spawn(upkeep::keep_driver(Arc::downgrade(&inner), told));
         first.await.unwrap_or_else(|_| Err(Error::unavailable("the driver's thread is gone"))).map_err(|error| error.on(NAME))?;
         world.spawn(registry::keep(inner.clone()));
         let (settled, caller) = oneshot::channel();

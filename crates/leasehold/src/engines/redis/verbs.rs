@@ -227,9 +227,8 @@ pub(super) async fn release_verb(inner: Arc<Inner>, call: ReleaseCall) -> Result
     others.retain(|other| other.id != link.id);
     let space = &inner.target.space;
     let end = release(space.keys(&call.resource), call.claim, call.manner);
-    let rescue = link.id.side == super::link::Side::Caller;
     let result = if others.is_empty() {
-        release_on(&link, &end, call.io_deadline, rescue).await
+        release_on(&link, &end, call.io_deadline, true).await
     } else {
         release_on_all(&inner, [vec![link], others].concat(), end, call.io_deadline).await
     };
