@@ -205,7 +205,9 @@ impl<E: Trouble> Holder<E> {
     pub(super) fn cancel(&mut self, now: Instant) {
         match &self.phase {
             Phase::Asking(_) => self.withdraw(now),
-            Phase::Held(_) | Phase::Lost { .. } => self.release(now),
+            // The grant came first, and nobody got it: no job was done that `min_hold` could stand for.
+            Phase::Held(hold) => self.phase = Phase::Ending(Ending { wanted: hold.told, ..Ending::quiet(&self.start, now) }),
+            Phase::Lost { .. } => self.release(now),
             Phase::Ending(_) | Phase::Done => {}
         }
     }

@@ -17,8 +17,8 @@ pub(super) struct Ending {
     /// True if the lease had run out by our clock when the release was asked for.
     pub(super) expired: bool,
     /// True if somebody wants to know what became of the release and was not told yet.
-    wanted: bool,
-    failures: u32,
+    pub(super) wanted: bool,
+    pub(super) failures: u32,
 }
 
 impl Ending {
