@@ -101,7 +101,9 @@ impl<E: Trouble> Holder<E> {
                     self.lengthen(lease);
                 }
             }
-            (Phase::Ending(_), Ok(ClaimReply::Granted(_))) => self.release_again(now),
+            // Threads of a client may overtake each other, so the release may have come before this ask.
+            (Phase::Ending(_), Ok(ClaimReply::Granted(_) | ClaimReply::Queued(_))) => self.release_again(now),
+            (Phase::Ending(_), Err(error)) if error.outcome_unknown() => self.release_again(now),
             (Phase::Ending(_), _) => self.finish_if_idle(),
             _ => {}
         }
