@@ -435,3 +435,31 @@ async fn a_guard_tells_its_doubt_by_the_clock_while_the_drivers_thread_is_blocke
     assert_eq!(guard.state(), GuardState::InDoubt);
     resume.send(()).unwrap();
 }
+
+#[tokio::test]
+async fn a_renewal_by_claim_does_not_let_a_live_hold_be_released_under_its_holder() {
+    let store = MemoryStore::new();
+    let (one, two) = (client_of(&store).await, client_of(&store).await);
+    let guard = one.mutex("a").unwrap().acquire().await.unwrap();
+    let claimed = two.claimed("a", guard.claim()).unwrap();
+    assert!(claimed.renew(Duration::from_secs(60)).await.unwrap().is_some());
+    claimed.release().await.unwrap();
+    assert_eq!(timeout(SOON, guard.lost()).await.unwrap(), LostWhy::Revoked);
+    assert!(two.mutex("a").unwrap().try_acquire().await.unwrap().is_none(), "its holder has not let go yet");
+}
+
+#[test]
+fn the_blocking_face_goes_on_for_long_inside_one_poll_of_a_task() {
+    let (told, done) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let work = tokio::spawn(async move {
+                let client = blocking::Client::connect("memory:").unwrap();
+                (0..300).for_each(|_| drop(client.mutex("a").unwrap().acquire().unwrap().release().unwrap()));
+            });
+            told.send(work.await.is_ok()).unwrap();
+        });
+    });
+    assert!(done.recv_timeout(SOON).expect("it must not wait for the scheduler that it keeps from running"));
+}
