@@ -29,7 +29,7 @@ impl Claimed {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) for a ttl out of its limits,
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer within 2 s.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer within 4 s.
     ///
     /// # Cancel safety
     /// The renewal may have come through.
@@ -40,9 +40,11 @@ impl Claimed {
         let terms = Terms { ttl, lock_delay: Duration::ZERO, place_life: policy.place_life(), place_margin: policy.beat() };
         let (resource, claim, want) = (self.resource.clone(), self.claim, Want::ALL_OF_ONE);
         let engine = Arc::clone(driver.engine());
+        // Another's live hold stays one: marked as detached, it could be released under a holder that believes in it.
+        let detached = !self.is_alive().await?;
         let sent_at = driver.world().now();
-        let reply = driver
-            .call(LIMIT, |io_deadline| engine.renew(RenewCall { resource, claim, want, terms, detached: true, io_deadline }));
+        let reply =
+            driver.call(LIMIT, |io_deadline| engine.renew(RenewCall { resource, claim, want, terms, detached, io_deadline }));
         match reply.await.map_err(|error| error.about(&self.resource))? {
             RenewReply::Renewed(_) => Ok(Some(driver.timing().deadline(sent_at, ttl))),
             RenewReply::Lost => Ok(None),
@@ -52,17 +54,23 @@ impl Claimed {
     /// Ends the hold. A hold that was not detached is revoked instead: its holder is told, and the next grant waits for it.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer within 2 s.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer within 4 s.
     ///
     /// # Cancel safety
     /// The release may have come through.
     pub async fn release(&self) -> Result<Released, Error> {
+        let alive = self.is_alive().await?;
+        self.end(if alive { Manner::Revoke } else { Manner::Own { keep: Duration::ZERO } }).await
+    }
+
+    /// True if a client holds by it that was not detached.
+    async fn is_alive(&self) -> Result<bool, Error> {
         let driver = self.session.driver();
         let (engine, resource) = (Arc::clone(driver.engine()), self.resource.clone());
-        let inspection = driver.call(LIMIT, |io_deadline| engine.inspect(resource, io_deadline)).await?;
+        let inspection = driver.call(LIMIT, |io_deadline| engine.inspect(resource, io_deadline)).await;
+        let inspection = inspection.map_err(|error| error.about(&self.resource))?;
         let record = inspection.holders.iter().find(|holder| holder.claim == Some(self.claim));
-        let alive = record.is_some_and(|holder| holder.state == PartyState::Live);
-        self.end(if alive { Manner::Revoke } else { Manner::Own { keep: Duration::ZERO } }).await
+        Ok(record.is_some_and(|holder| holder.state == PartyState::Live))
     }
 
     pub(crate) async fn end(&self, manner: Manner) -> Result<Released, Error> {

@@ -123,7 +123,10 @@ impl Client {
         Ok(revoked)
     }
 
-    /// Gives back every hold of this client, ends its waits, waits for the store's answers and closes the connections.
+    /// Gives back every hold of this client, ends its waits, waits for the store's answers and closes the connections. What its
+    /// other clones and handles ask for after that is refused.
+    ///
+    /// While the store does not answer it waits until the leases have run out; put a time limit around it if that is too long.
     ///
     /// # Cancel safety
     /// The releases go on in the background.

@@ -169,6 +169,8 @@ impl Guard {
     }
 
     /// Runs `then` once, on the callbacks' own thread, if the hold is lost; at once if it is lost already.
+    ///
+    /// A clone of the guard inside `then` counts as one: the hold then ends by its loss only.
     pub fn on_lost(&self, then: impl FnOnce(LostWhy) + Send + 'static) {
         self.hold.driver().on_lost(&self.hold.claimant, Box::new(then));
     }
@@ -178,29 +180,28 @@ impl Guard {
         let mut inner = self.hold.claimant.lock();
         let lost = inner.lost.is_some();
         let token = inner.cancellation.get_or_insert_with(CancellationToken::new).clone();
+        drop(inner);
         if lost {
             token.cancel();
         }
         token
     }
 
-    /// Runs `work` while the hold lasts, and drops it where it stands when the hold is lost.
+    /// Runs `work` while the hold lasts, and drops it where it stands when the hold is lost, or given back by
+    /// [`Client::shutdown`](crate::Client::shutdown).
     ///
     /// # Errors
-    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) if the hold was lost before `work` ended.
+    /// [`ErrorKind::Lost`](crate::ErrorKind::Lost) if the hold was over before `work` ended.
     ///
     /// # Cancel safety
     /// Dropping the future drops `work`; the hold stays.
     pub async fn run<F: Future>(&self, work: F) -> Result<F::Output, Error> {
         let work = pin!(work);
-        let lost = pin!(self.lost());
-        // The loss is looked at first: work that is ready at the same moment is not taken for done under the lock.
-        match select(lost, work).await {
-            Either::Left((why, _)) => Err(Error::lost(format!("the lease was lost: {why}")).about(self.resource())),
-            Either::Right((output, _)) => match self.hold.loss() {
-                Some(why) => Err(Error::lost(format!("the lease was lost: {why}")).about(self.resource())),
-                None => Ok(output),
-            },
+        let ended = pin!(self.hold.ended());
+        // The end is looked at first: work that is ready at the same moment is not taken for done under the lock.
+        match select(ended, work).await {
+            Either::Right((output, _)) if !self.remaining().is_zero() => Ok(output),
+            _ => Err(Error::lost(self.hold.why_over()).about(self.resource())),
         }
     }
 
@@ -282,6 +283,8 @@ impl Hold {
     }
 
     fn state(&self) -> GuardState {
+        // What time has changed is found out here and now, however late the driver's timers are.
+        self.driver().step(&self.claimant, Input::Tick);
         let held = !self.remaining().is_zero();
         let inner = self.claimant.lock();
         match (held, inner.lost, inner.in_doubt) {
@@ -292,9 +295,17 @@ impl Hold {
         }
     }
 
-    fn loss(&self) -> Option<LostWhy> {
-        self.remaining();
-        self.claimant.lock().lost
+    /// Waits until it is lost or given back.
+    async fn ended(&self) {
+        let over = |inner: &mut Inner| inner.lost.is_some() || inner.machine.is_ending() || inner.done;
+        self.claimant.until(|inner| over(inner).then_some(())).await;
+    }
+
+    fn why_over(&self) -> String {
+        match self.claimant.lock().lost {
+            Some(why) => format!("the lease was lost: {why}"),
+            None => "the lease was released".into(),
+        }
     }
 }
 

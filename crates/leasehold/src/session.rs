@@ -4,7 +4,7 @@ use crate::driver::{Driver, Order, Patience};
 use crate::error::Error;
 use crate::guard::{Guard, Hold};
 use crate::world::{ThreadKey, World};
-use leasehold_core::ResourceName;
+use leasehold_core::{HoldPolicy, Instant, ResourceName};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
@@ -23,7 +23,8 @@ pub(crate) struct Session {
 /// Somebody who may enter a lock again that it holds already.
 ///
 /// An owner is a value that you make and hand around, so it survives a task's move to another thread. All acquires of one
-/// resource with an equal owner, on one client, share one hold.
+/// resource with an equal owner, on one client, share one hold. Two that are under way at the same time do not: the second
+/// waits for the first, so an owner does one thing after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Owner(OwnerId);
 
@@ -62,7 +63,7 @@ impl Session {
         owner: Option<Owner>,
         patience: Patience,
     ) -> Result<Option<Guard>, Error> {
-        order.policy.check().map_err(|error| Error::from(error).about(&order.resource))?;
+        self.check(&order.policy).map_err(|error| error.about(&order.resource))?;
         if let Some(guard) = owner.and_then(|owner| self.held_by(owner, &order.resource)) {
             return Ok(Some(guard));
         }
@@ -72,6 +73,19 @@ impl Session {
             self.remember(owner, guard);
         }
         Ok(guard)
+    }
+
+    /// Refuses a policy out of its limits, and one under which a grant could be over by our clock when it comes: such grants
+    /// would be given back and asked for again without end.
+    fn check(&self, policy: &HoldPolicy) -> Result<(), Error> {
+        policy.check()?;
+        // A pushed grant may come as late as two beats after the ask that it counts from.
+        let start = Instant::from_nanos(0);
+        let place = self.driver.timing().deadline(start, policy.place_life());
+        if place.since(start) > policy.beat() * 2 {
+            return Ok(());
+        }
+        Err(Error::config(format!("drift and margin leave too little of a ttl of {:?}", policy.ttl)))
     }
 
     fn held_by(&self, owner: Owner, resource: &ResourceName) -> Option<Guard> {

@@ -1,6 +1,7 @@
 //! The one file that names a clock, a timer, a thread, a spawn or a random source; everyone else receives it.
 
 use leasehold_core::Instant;
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -54,7 +55,13 @@ impl World {
 
     /// The runtime that the calling thread is in, if any.
     pub fn current_runtime() -> Option<Id> {
-        Handle::try_current().ok().map(|handle| handle.id())
+        World::current_handle().map(|handle| handle.id())
+    }
+
+    /// A handle of that runtime. None while the blocking face parks one of its threads: what it waits for must not be that
+    /// runtime's work.
+    pub fn current_handle() -> Option<Handle> {
+        Handle::try_current().ok().filter(|_| !PARKS.get())
     }
 
     /// Now, on a clock that counts suspend.
@@ -131,8 +138,14 @@ pub(crate) fn random() -> u64 {
     getrandom::u64().expect("the operating system has a random source")
 }
 
-/// Runs `future` to its end on the calling thread, without a runtime.
+thread_local! {
+    /// True while this thread is inside [`block_on`].
+    static PARKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `future` to its end on the calling thread, without a runtime, also if the thread belongs to one.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let _parked = Parked { outer: PARKS.replace(true) };
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
@@ -141,6 +154,17 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         thread::park();
+    }
+}
+
+/// Puts [`PARKS`] back, also if the future panics.
+struct Parked {
+    outer: bool,
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        PARKS.set(self.outer);
     }
 }
 

@@ -372,3 +372,94 @@ async fn an_observer_sees_attempt_grant_and_release_in_order() {
     assert_eq!(kinds, ["Attempt", "Granted", "Attempt", "Failed", "Released"]);
     assert!(matches!(What::Attempt, What::Attempt));
 }
+
+#[tokio::test]
+async fn what_is_acquired_after_a_shutdown_is_refused() {
+    let store = MemoryStore::new();
+    let client = client_of(&store).await;
+    let lock = client.mutex("a").unwrap();
+    client.clone().shutdown().await;
+    let error = timeout(SOON, lock.acquire()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(lock.try_acquire().await.is_err());
+}
+
+#[tokio::test]
+async fn a_shutdown_ends_the_work_under_a_lock_and_keeps_min_hold() {
+    let store = MemoryStore::new();
+    let (one, two) = (client_of(&store).await, client_of(&store).await);
+    let guard = one.mutex("a").unwrap().min_hold(Duration::from_secs(3600)).acquire().await.unwrap();
+    let work = tokio::spawn(async move { guard.run(std::future::pending::<()>()).await });
+    tokio::task::yield_now().await;
+    one.shutdown().await;
+    assert_eq!(timeout(SOON, work).await.unwrap().unwrap().unwrap_err().kind(), ErrorKind::Lost);
+    assert!(two.mutex("a").unwrap().try_acquire().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_timeout_of_zero_asks_once() {
+    let store = MemoryStore::new();
+    let (one, two) = (client_of(&store).await, client_of(&store).await);
+    let guard = one.mutex("a").unwrap().acquire_timeout(Duration::ZERO).await.unwrap().unwrap();
+    assert!(two.mutex("a").unwrap().acquire_timeout(Duration::ZERO).await.unwrap().is_none());
+    guard.release().await.unwrap();
+    let guard = two.mutex("a").unwrap().acquire_timeout(Duration::MAX).await.unwrap();
+    assert!(guard.is_some());
+}
+
+#[tokio::test]
+async fn a_timing_that_leaves_nothing_of_a_lease_is_refused() {
+    for (drift_ppm, margin) in [(2_000_000, Duration::ZERO), (10_000, Duration::from_secs(1))] {
+        let builder = Client::builder().timing(leasehold::Timing { drift_ppm, margin });
+        let client = builder.connect("memory:").await.unwrap();
+        let error = client.mutex("a").unwrap().ttl(TTL).acquire().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+}
+
+#[tokio::test]
+async fn a_guard_tells_its_doubt_by_the_clock_while_the_drivers_thread_is_blocked() {
+    let store = MemoryStore::new();
+    let (told, world) = channel();
+    let engine = |context: leasehold::engine::Context| async move {
+        told.send(context.world.clone()).unwrap();
+        Ok(store.engine(&context.world, context.client, context.about))
+    };
+    let client = Client::builder().connect_with(engine).await.unwrap();
+    let guard = client.mutex("a").unwrap().ttl(Duration::from_secs(6)).acquire().await.unwrap();
+    let (resume, resumed) = channel::<()>();
+    world.recv().unwrap().spawn(async move { resumed.recv().unwrap_or_default() });
+    while guard.remaining() > Duration::from_millis(1900) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(guard.state(), GuardState::InDoubt);
+    resume.send(()).unwrap();
+}
+
+#[tokio::test]
+async fn a_renewal_by_claim_does_not_let_a_live_hold_be_released_under_its_holder() {
+    let store = MemoryStore::new();
+    let (one, two) = (client_of(&store).await, client_of(&store).await);
+    let guard = one.mutex("a").unwrap().acquire().await.unwrap();
+    let claimed = two.claimed("a", guard.claim()).unwrap();
+    assert!(claimed.renew(Duration::from_secs(60)).await.unwrap().is_some());
+    claimed.release().await.unwrap();
+    assert_eq!(timeout(SOON, guard.lost()).await.unwrap(), LostWhy::Revoked);
+    assert!(two.mutex("a").unwrap().try_acquire().await.unwrap().is_none(), "its holder has not let go yet");
+}
+
+#[test]
+fn the_blocking_face_goes_on_for_long_inside_one_poll_of_a_task() {
+    let (told, done) = channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let work = tokio::spawn(async move {
+                let client = blocking::Client::connect("memory:").unwrap();
+                (0..300).for_each(|_| drop(client.mutex("a").unwrap().acquire().unwrap().release().unwrap()));
+            });
+            told.send(work.await.is_ok()).unwrap();
+        });
+    });
+    assert!(done.recv_timeout(SOON).expect("it must not wait for the scheduler that it keeps from running"));
+}

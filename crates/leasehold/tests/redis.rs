@@ -448,3 +448,41 @@ async fn there_are_never_more_than_two_connections() {
     drop(client);
     eventually("the last client closes its connections", || connections() == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_lost_its_list_takes_every_waiter_in_again() {
+    let server = RedisServer::start();
+    let mut client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let ((first, no), (second, _)) = (client.wait_for("r").await, client.wait_for("r").await);
+    let keys = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r"));
+    server.query::<()>(&["DEL", &keys.queue]);
+    for claim in [second, first] {
+        assert!(matches!(client.ask("r", claim, (no.0 + 1, true)).await.unwrap(), ClaimReply::Queued(_)));
+    }
+    client.release("r", holder).await.unwrap();
+    client.hear_grant(second).await;
+    client.release("r", second).await.unwrap();
+    client.hear_grant(first).await;
+    client.release("r", first).await.unwrap();
+    assert!(residue(&server).is_empty());
+}
+
+#[test]
+fn the_blocking_face_works_on_the_only_thread_of_a_runtime() {
+    let server = RedisServer::start();
+    let url = server.url();
+    let (told, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = leasehold::blocking::Client::connect(&url).unwrap();
+            let guard = client.mutex("r").unwrap().acquire().unwrap();
+            let released = guard.release().unwrap();
+            client.shutdown();
+            told.send(released).unwrap();
+        });
+    });
+    let released = done.recv_timeout(Duration::from_secs(20)).expect("it must not wait for the thread that it blocks");
+    assert_eq!(released, leasehold::Released::Released);
+}

@@ -101,7 +101,9 @@ impl<E: Trouble> Holder<E> {
                     self.lengthen(lease);
                 }
             }
-            (Phase::Ending(_), Ok(ClaimReply::Granted(_))) => self.release_again(now),
+            // Threads of a client may overtake each other, so the release may have come before this ask.
+            (Phase::Ending(_), Ok(ClaimReply::Granted(_) | ClaimReply::Queued(_))) => self.release_again(now),
+            (Phase::Ending(_), Err(error)) if error.outcome_unknown() => self.release_again(now),
             (Phase::Ending(_), _) => self.finish_if_idle(),
             _ => {}
         }
@@ -205,7 +207,9 @@ impl<E: Trouble> Holder<E> {
     pub(super) fn cancel(&mut self, now: Instant) {
         match &self.phase {
             Phase::Asking(_) => self.withdraw(now),
-            Phase::Held(_) | Phase::Lost { .. } => self.release(now),
+            // The grant came first, and nobody got it: no job was done that `min_hold` could stand for.
+            Phase::Held(hold) => self.phase = Phase::Ending(Ending { wanted: hold.told, ..Ending::quiet(&self.start, now) }),
+            Phase::Lost { .. } => self.release(now),
             Phase::Ending(_) | Phase::Done => {}
         }
     }

@@ -17,8 +17,10 @@ pub(super) struct Ending {
     /// True if the lease had run out by our clock when the release was asked for.
     pub(super) expired: bool,
     /// True if somebody wants to know what became of the release and was not told yet.
-    wanted: bool,
-    failures: u32,
+    pub(super) wanted: bool,
+    pub(super) failures: u32,
+    /// True if a claim came through while the release was under way, which may have been before it.
+    pub(super) again: bool,
 }
 
 impl Ending {
@@ -34,6 +36,7 @@ impl Ending {
             expired: false,
             wanted: false,
             failures: 0,
+            again: false,
         }
     }
 
@@ -61,12 +64,13 @@ impl<E: Trouble> Holder<E> {
         self.phase = Phase::Ending(Ending { keep, expired, wanted: true, horizon: ending.horizon + keep, ..ending });
     }
 
-    /// A claim that came through after its release was answered is released too.
+    /// A claim that came through after its release was answered is released too. So is one that came through while the release
+    /// was under way, unless somebody waits for its answer: a hold is released long after its last ask went out.
     pub(super) fn release_again(&mut self, now: Instant) {
-        if let Phase::Ending(ending) = &mut self.phase
-            && ending.next_release.is_none()
-        {
-            ending.next_release = Some(now);
+        let Phase::Ending(ending) = &mut self.phase else { return };
+        match ending.next_release {
+            None => ending.next_release = Some(now),
+            Some(_) => ending.again |= self.calls.release.is_some() && !ending.wanted,
         }
     }
 
@@ -74,7 +78,7 @@ impl<E: Trouble> Holder<E> {
         let Phase::Ending(ending) = &mut self.phase else { return };
         let told = match answer {
             Ok(reply) => {
-                ending.next_release = None;
+                ending.next_release = core::mem::take(&mut ending.again).then_some(now);
                 told(reply, ending.expired)
             }
             Err(error) => {

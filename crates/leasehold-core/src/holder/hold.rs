@@ -58,6 +58,13 @@ impl Hold {
         }
     }
 
+    /// A renewal that was planned in time but could not be sent in time is not sent any more.
+    pub(super) fn keep_max_hold(&mut self, start: &Start, now: Instant) {
+        if self.told && !self.detaching {
+            self.next_renew = self.next_renew.filter(|_| self.before_max_hold(start, now).is_some());
+        }
+    }
+
     fn can_fall_in_doubt(&self) -> bool {
         self.told && !self.in_doubt && self.renewing()
     }

@@ -359,6 +359,7 @@ impl<E: Trouble> Holder<E> {
         match &mut self.phase {
             Phase::Asking(_) => self.give_up_in_time(now),
             Phase::Held(hold) => {
+                hold.keep_max_hold(&self.start, now);
                 if hold.falls_in_doubt(now) {
                     self.events.push_back(Event::InDoubt);
                 }

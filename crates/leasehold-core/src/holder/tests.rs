@@ -279,6 +279,55 @@ fn a_cancel_withdraws_behind_an_ask_in_flight_and_ends_when_both_are_answered() 
 }
 
 #[test]
+fn an_ask_that_its_withdrawal_overtook_is_withdrawn_again() {
+    // Two threads may send them, so they may reach the store the other way round. The ask's answer may come last, first or never.
+    for come in ["last", "first", "never"] {
+        let mut world = World::waiting();
+        let ask = world.request();
+        world.handle(Input::Cancel);
+        let release = world.request();
+        if come == "first" {
+            world.claim_reply(ask.no, ClaimReply::Queued(left(60_000)));
+        }
+        world.handle(Input::Reply(release.no, Reply::Release(Ok(ReleaseReply::Absent))));
+        match come {
+            "last" => world.claim_reply(ask.no, ClaimReply::Queued(left(60_000))),
+            "never" => world.pass(BEAT),
+            _ => {}
+        }
+        assert_eq!(world.events(), [], "{come}");
+        let again = world.request();
+        assert_eq!(again.verb, Verb::Release { keep: Duration::ZERO }, "{come}");
+        world.handle(Input::Reply(again.no, Reply::Release(Ok(ReleaseReply::Released))));
+        assert_eq!(world.events(), [Event::Done], "{come}");
+    }
+}
+
+#[test]
+fn a_cancel_that_comes_behind_the_grant_keeps_nobody_out() {
+    let policy = HoldPolicy { min_hold: TTL * 5, ..HoldPolicy::with_ttl(TTL) };
+    let mut world = World::holding(policy);
+    world.handle(Input::Cancel);
+    let release = world.request();
+    assert_eq!(release.verb, Verb::Release { keep: Duration::ZERO });
+    world.handle(Input::Reply(release.no, Reply::Release(Ok(ReleaseReply::Released))));
+    assert_eq!(world.events(), [Event::Released(Released::Released), Event::Done]);
+}
+
+#[test]
+fn a_renewal_that_comes_too_late_for_max_hold_is_not_sent() {
+    let policy = HoldPolicy { max_hold: Some(TTL / 2), ..HoldPolicy::with_ttl(TTL) };
+    let mut world = World::holding(policy);
+    let deadline = world.holder.deadline();
+    // Nobody looked for a while, as when the process was stopped.
+    world.pass(TTL / 4 * 3);
+    assert_eq!(world.maybe_request(), None);
+    assert_eq!((world.holder.deadline(), world.events()), (deadline, Vec::new()));
+    world.wake();
+    assert_eq!(world.events(), [Event::Lost(LostWhy::Ended)]);
+}
+
+#[test]
 fn renewals_go_out_at_a_third_and_lengthen_the_deadline() {
     let mut world = World::holding(HoldPolicy::with_ttl(TTL));
     let (granted_at, first) = (world.now, world.holder.deadline().unwrap());

@@ -30,14 +30,19 @@ local function queue_up()
   end
   local text = no .. ' ' .. last .. ' ' .. format('%.0f', till) .. ' ' .. ARGV[7] .. ' ' .. ARGV[3]
   call('HSET', PLACES, id, text)
+  local entry, alone = no .. ' ' .. id, false
   local entered = place and place.no == no
-  if not entered then call('RPUSH', QUEUE, no .. ' ' .. id) end
-  live_until(PLACES, till)
-  -- The queue may have gone without the places: enter anew.
+  if not entered then alone = call('RPUSH', QUEUE, entry) == 1 end
   if not live_until(QUEUE, till) then
-    call('RPUSH', QUEUE, no .. ' ' .. id)
+    alone = call('RPUSH', QUEUE, entry) == 1
     live_until(QUEUE, till)
   end
+  -- The queue went without its places: nobody would find those, so their claims enter anew by their next asks.
+  if alone and call('HLEN', PLACES) > 1 then
+    call('DEL', PLACES)
+    call('HSET', PLACES, id, text)
+  end
+  live_until(PLACES, till)
 end
 
 local value = call('GET', LOCK)

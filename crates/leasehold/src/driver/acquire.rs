@@ -35,7 +35,7 @@ impl Driver {
     /// Dropping the future at any await withdraws the claim.
     pub(crate) async fn acquire(self: &Arc<Driver>, order: &Order, patience: Patience) -> Result<Option<Arc<Claimant>>, Error> {
         let wait = match patience {
-            Patience::Once => Wait::Once,
+            Patience::Once | Patience::For(Duration::ZERO) => Wait::Once,
             Patience::For(span) => Wait::Until(self.world.now() + span),
             Patience::Forever => Wait::Until(Instant::FAR),
         };
@@ -53,7 +53,8 @@ impl Driver {
     }
 
     async fn attempt(self: &Arc<Driver>, order: &Order, wait: Wait) -> Result<Arc<Claimant>, Failed<Error>> {
-        let mut pending = Pending::new(self, order, wait);
+        let pending = Pending::new(self, order, wait);
+        let mut pending = pending.ok_or_else(|| Failed::Trouble(super::shut_down()))?;
         let claimant = Arc::clone(&pending.claimant);
         if let Some(request) = self.advance(&claimant, Input::Tick) {
             self.ask_first(&claimant, request).await;
@@ -112,7 +113,7 @@ struct Pending<'a> {
 }
 
 impl<'a> Pending<'a> {
-    fn new(driver: &'a Arc<Driver>, order: &Order, wait: Wait) -> Pending<'a> {
+    fn new(driver: &'a Arc<Driver>, order: &Order, wait: Wait) -> Option<Pending<'a>> {
         let start = Start {
             claim: driver.fresh_claim(),
             want: order.want,
@@ -122,7 +123,8 @@ impl<'a> Pending<'a> {
             full_ttl: order.full_ttl,
             seed: driver.world.random(),
         };
-        Pending { driver, claimant: driver.enlist(order.resource.clone(), start), undo: true }
+        let claimant = driver.enlist(order.resource.clone(), start)?;
+        Some(Pending { driver, claimant, undo: true })
     }
 }
 

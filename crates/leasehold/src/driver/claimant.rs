@@ -135,7 +135,7 @@ impl Inner {
     pub(super) fn cancel(&mut self) -> bool {
         let waited = self.outcome.is_none();
         if waited {
-            self.outcome = Some(Err(Failed::Trouble(Error::unavailable("the client was shut down"))));
+            self.outcome = Some(Err(Failed::Trouble(super::shut_down())));
         }
         waited
     }

@@ -23,12 +23,13 @@ use leasehold_core::{ClaimId, Event, Holder, Input, Instant, Manner, Reply, Requ
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use timers::Timers;
 use tokio::runtime::Id;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Moves every claim of one client.
 pub(crate) struct Driver {
@@ -40,6 +41,8 @@ pub(crate) struct Driver {
     /// The runtime that connected; calls by the caller's route are only polled there.
     home: Option<Id>,
     live: Mutex<HashMap<ClaimId, Arc<Claimant>>>,
+    /// Set and read under the lock of `live`, so that no claim slips in behind the last look.
+    shut: AtomicBool,
     timers: Timers<Weak<Claimant>>,
     timers_changed: Notify,
     /// How many claims are ending and not answered yet.
@@ -68,6 +71,7 @@ impl Driver {
             observer: parts.observer,
             home: World::current_runtime(),
             live: Mutex::default(),
+            shut: AtomicBool::new(false),
             timers: Timers::new(),
             timers_changed: Notify::new(),
             ending: AtomicUsize::new(0),
@@ -110,6 +114,7 @@ impl Driver {
         if matches!(input, Input::Cancel) && inner.cancel() {
             self.show(claimant, now.since(inner.since), What::Failed(Failure::Cancelled));
         }
+        let lost_before = inner.lost.is_some();
         inner.machine.handle(now, input);
         let request = inner.machine.poll_request(now);
         if let Some(request) = request {
@@ -121,7 +126,13 @@ impl Driver {
         claimant.publish(&mut inner);
         self.plan(claimant, &mut inner, now);
         self.count_ending(claimant, &mut inner);
+        let cancelled = inner.cancellation.clone().filter(|_| inner.lost.is_some() && !lost_before);
+        // They may own guards, even of this claim.
+        let unheard = if inner.done { std::mem::take(&mut inner.on_lost) } else { Vec::new() };
         drop(inner);
+        drop(unheard);
+        // Without the lock: a waker is others' code.
+        cancelled.iter().for_each(CancellationToken::cancel);
         claimant.wake_all();
         request
     }
@@ -138,9 +149,6 @@ impl Driver {
     }
 
     fn tell_loss(&self, inner: &mut Inner, why: leasehold_core::LostWhy) {
-        if let Some(cancellation) = &inner.cancellation {
-            cancellation.cancel();
-        }
         for on_lost in inner.on_lost.drain(..) {
             callbacks::run_later(Box::new(move || on_lost(why)));
         }
@@ -151,6 +159,7 @@ impl Driver {
         let mut inner = claimant.lock();
         match inner.lost {
             Some(why) => callbacks::run_later(Box::new(move || then(why))),
+            None if inner.done => {}
             None => inner.on_lost.push(then),
         }
     }
@@ -288,13 +297,18 @@ impl Driver {
         }
     }
 
-    /// Registers a new claim; nothing is sent yet.
-    fn enlist(&self, resource: ResourceName, start: Start) -> Arc<Claimant> {
+    /// Registers a new claim; nothing is sent yet. `None` once the client was shut down.
+    fn enlist(&self, resource: ResourceName, start: Start) -> Option<Arc<Claimant>> {
         let now = self.world.now();
         let claimant = Arc::new(Claimant::new(resource, start.want, Holder::new(start, now), now));
-        self.live().insert(start.claim, Arc::clone(&claimant));
+        let mut live = self.live();
+        if self.shut.load(Ordering::Relaxed) {
+            return None;
+        }
+        live.insert(start.claim, Arc::clone(&claimant));
+        drop(live);
         self.show(&claimant, Duration::ZERO, What::Attempt);
-        claimant
+        Some(claimant)
     }
 
     fn fresh_claim(&self) -> ClaimId {
@@ -317,14 +331,17 @@ impl Driver {
             // Nobody may be waiting any more.
             let _ = sender.send(answer);
         });
-        receiver.await.unwrap_or_else(|_| Err(Error::unavailable("the client was shut down")))
+        receiver.await.unwrap_or_else(|_| Err(shut_down()))
     }
 
-    /// Ends every claim, whoever still wants it, and waits until the store has answered.
+    /// Ends every claim, whoever still wants it, lets no other in, and waits until the store has answered.
     pub(crate) async fn end_all(self: &Arc<Driver>) {
+        let live = self.live();
+        self.shut.store(true, Ordering::Relaxed);
+        drop(live);
         // Waiters first, or the release of one claim would be the grant of another.
         self.step_all(|claimant| claimant.lock().outcome.is_none(), &Input::Cancel);
-        self.step_all(|_| true, &Input::Cancel);
+        self.step_all(|_| true, &Input::Release);
         self.wait_idle().await;
     }
 
@@ -345,6 +362,11 @@ impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver").field("engine", &self.engine).finish_non_exhaustive()
     }
+}
+
+/// The error of whoever wants something of a client that was shut down.
+fn shut_down() -> Error {
+    Error::unavailable("the client was shut down")
 }
 
 /// A claim as the watch sees it.

@@ -97,7 +97,8 @@ impl Mutex {
     ///
     /// # Errors
     /// What waiting cannot mend: [`ErrorKind::Config`](crate::ErrorKind::Config),
-    /// [`ErrorKind::Permission`](crate::ErrorKind::Permission), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    /// [`ErrorKind::Permission`](crate::ErrorKind::Permission), [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported); and
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) once the client was shut down.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in line and leaves nothing behind.
@@ -106,7 +107,8 @@ impl Mutex {
         Ok(guard.expect("a wait without end ends with a grant or an error"))
     }
 
-    /// Acquires, waiting in line for `timeout` at most. `None` if others held until then.
+    /// Acquires, waiting in line for `timeout` at most. `None` if others held until then. A timeout of zero asks exactly once,
+    /// as [`Mutex::try_acquire`] does.
     ///
     /// # Errors
     /// Those of [`Mutex::acquire`], and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store was down at the

@@ -86,6 +86,14 @@ impl Book {
         }
     }
 
+    /// A connection has ended: no release can go out behind what it carried, nor behind what those before it carried.
+    pub(super) fn ended(&mut self, link: LinkId) {
+        self.unanswered.retain(|_, carriers| {
+            carriers.retain(|carrier| carrier.side != link.side || carrier.generation > link.generation);
+            !carriers.is_empty()
+        });
+    }
+
     fn is_contended(&self, resource: &ResourceName, now: Instant) -> bool {
         !self.contended.is_empty() && self.contended.get(resource).is_some_and(|at| now.since(*at) < CONTENDED_FOR)
     }
@@ -231,6 +239,18 @@ mod tests {
         book.sent(CLAIM, new, (&name(), LIFE, NOW));
         book.settled(CLAIM, &[old]);
         assert_eq!(book.carriers(CLAIM), [new]);
+    }
+
+    #[test]
+    fn a_connection_that_ended_leaves_no_unanswered_claims_behind() {
+        let mut book = Book::default();
+        let (old, new) = (link(Side::Driver, 1), link(Side::Driver, 3));
+        book.sent(CLAIM, old, (&name(), LIFE, NOW));
+        book.sent(CLAIM, new, (&name(), LIFE, NOW));
+        book.sent(ClaimId::new(1, 3), old, (&name(), LIFE, NOW));
+        book.ended(old);
+        assert_eq!(book.carriers(CLAIM), [new]);
+        assert_eq!(book.unanswered.len(), 1);
     }
 
     #[test]

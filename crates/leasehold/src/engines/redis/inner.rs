@@ -90,7 +90,7 @@ impl Inner {
             generation: AtomicU64::new(0),
             driver: Mutex::default(),
             caller: Mutex::default(),
-            home: Handle::try_current().ok(),
+            home: World::current_handle(),
             closed: AtomicBool::new(false),
             moving: tokio::sync::Mutex::default(),
         }
@@ -142,10 +142,7 @@ impl Inner {
     }
 
     fn is_at_home(&self) -> bool {
-        match (&self.home, Handle::try_current()) {
-            (Some(home), Ok(here)) => home.id() == here.id(),
-            _ => false,
-        }
+        self.home.as_ref().is_some_and(|home| World::current_runtime() == Some(home.id()))
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -207,6 +204,8 @@ impl Inner {
         if slot.link.as_ref().is_some_and(|link| link.id == id) {
             slot.link = None;
         }
+        drop(slot);
+        self.book().ended(id);
     }
 
     /// Remembers why there is no connection of the driver's.

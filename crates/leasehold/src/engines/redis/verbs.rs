@@ -175,7 +175,9 @@ async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why:
             Err(Err(fault)) => Err(Problem::Fault(fault)),
         },
     };
+    // Past the caller's patience a release may have gone out, and no claim may follow it.
     if behind.is_ok()
+        && inner.world.now() < call.io_deadline
         && let Outcome::Reply(reply) = ask_by_script(inner, link, call).await?
     {
         return Ok(reply);
