@@ -123,7 +123,8 @@ impl Client {
         Ok(revoked)
     }
 
-    /// Gives back every hold of this client, ends its waits, waits for the store's answers and closes the connections.
+    /// Gives back every hold of this client, ends its waits, waits for the store's answers, for 2 s at most, and closes the
+    /// connections. What the store has not answered by then goes on in the background, or ends with its lease.
     ///
     /// # Cancel safety
     /// The releases go on in the background.

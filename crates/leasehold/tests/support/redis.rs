@@ -150,6 +150,13 @@ impl RedisServer {
         self.signal(rustix::process::Signal::CONT);
     }
 
+    /// The same, whether it stands still, or is there at all.
+    pub fn thaw_if_frozen(&mut self) {
+        if self.process.try_wait().unwrap().is_none() {
+            self.thaw();
+        }
+    }
+
     fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, signal).unwrap();
