@@ -4,7 +4,6 @@
 mod support;
 
 use leasehold::{Client, Guard, Mutex};
-use redis::Connection;
 use std::collections::HashMap;
 use std::time::Duration;
 use support::clock;
@@ -113,24 +112,30 @@ fn idle_waiters_send_nothing_but_beats() {
     });
 }
 
-/// A list that is popped by whoever waits: the least that a hand-off through this server can cost.
-fn blpop_hand_offs(server: &RedisServer, count: usize) -> Vec<u64> {
-    let (mut giver, mut taker): (Connection, Connection) = (server.connection(), server.connection());
-    let (taken, times) = std::sync::mpsc::channel();
-    let taking = std::thread::spawn(move || {
+/// How long each holder holds before it hands over.
+const HOLD: Duration = Duration::from_millis(20);
+
+/// A list that is popped by whoever waits, by the same client crate: the least that a hand-off through this server can cost.
+async fn blpop_hand_offs(server: &RedisServer, count: usize) -> Vec<u64> {
+    let client = redis::Client::open(server.url()).unwrap();
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+    let mut giver = client.get_multiplexed_async_connection_with_config(&patient).await.unwrap();
+    let mut taker = client.get_multiplexed_async_connection_with_config(&patient).await.unwrap();
+    let (taken, mut times) = mpsc::unbounded_channel();
+    let taking = tokio::spawn(async move {
         for _ in 0..count {
-            let _: redis::Value = redis::cmd("BLPOP").arg("baton").arg(0).query(&mut taker).unwrap();
+            let _: redis::Value = redis::cmd("BLPOP").arg("baton").arg(0).query_async(&mut taker).await.unwrap();
             taken.send(clock::now()).unwrap();
         }
     });
-    let hand_off = |_| {
-        std::thread::sleep(Duration::from_millis(3));
+    let mut spans = Vec::new();
+    for _ in 0..count {
+        tokio::time::sleep(HOLD).await;
         let given = clock::now();
-        redis::cmd("RPUSH").arg("baton").arg("x").exec(&mut giver).unwrap();
-        times.recv().unwrap() - given
-    };
-    let spans = (0..count).map(hand_off).collect();
-    taking.join().unwrap();
+        let _: redis::Value = redis::cmd("RPUSH").arg("baton").arg("x").query_async(&mut giver).await.unwrap();
+        spans.push(times.recv().await.unwrap().saturating_sub(given));
+    }
+    taking.await.unwrap();
     spans
 }
 
@@ -147,8 +152,7 @@ async fn our_hand_offs(url: &str, count: usize) -> Vec<u64> {
             let guard = next.acquire().await.unwrap();
             granted.send((clock::now(), guard)).unwrap();
         });
-        while one.inspect("a").await.unwrap().waiters.is_empty() {}
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        tokio::time::sleep(HOLD).await;
         let given = clock::now();
         held.release().await.unwrap();
         let (at, guard) = grant.recv().await.unwrap();
@@ -172,7 +176,7 @@ fn a_hand_off_takes_at_most_twice_what_a_popped_list_takes() {
     let ratio = |_| {
         let (mut floor, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..4 {
-            floor.extend(blpop_hand_offs(&server, 50));
+            floor.extend(runtime.block_on(blpop_hand_offs(&server, 50)));
             ours.extend(runtime.block_on(our_hand_offs(&server.url(), 50)));
         }
         let (floor, ours) = (median(&mut floor), median(&mut ours));

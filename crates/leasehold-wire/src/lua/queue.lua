@@ -53,11 +53,13 @@ end
 
 -- Takes the first waiter out of the queue that may be granted: nil if there is none. Second result: true if the work
 -- was cut short. A waiter with less than its margin left keeps its place, unless it is `asker`, whose ask is just here.
+-- `popped` is an entry that was taken out before, if any.
 -- O(1) and one step for each dead or late entry passed.
-local function take_first(asker)
+local function take_first(asker, popped)
   local late, late_until, dead, claim, place = {}, 0, 0, nil, nil
   while dead < 100 do
-    local entry = call('LPOP', QUEUE)
+    local entry = popped or call('LPOP', QUEUE)
+    popped = nil
     if not entry then break end
     local who = sub(entry, -32)
     local its = place_of(who)

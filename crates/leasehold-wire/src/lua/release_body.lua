@@ -5,7 +5,7 @@ local taken_away = manner == 'revoke' or manner == 'now'
 
 -- Passes the lock on; 5 if the work was cut short, else 1.
 local function pass_on()
-  local claim, place, cut_short = take_first(nil)
+  local claim, place, cut_short = take_first(nil, entry)
   if cut_short then return 5 end
   if claim then
     promote(claim, place)
