@@ -124,8 +124,8 @@ pub enum Ended {
 pub enum Native {
     /// The lock is ours; the counter, or why there is none.
     Set(Result<u64, Reply>),
-    /// Another holds.
-    Held(Record),
+    /// Another holds, or the key is of another type.
+    Held,
     /// The lock's key could not be set, for this reason.
     Refused(Reply),
 }
@@ -138,9 +138,9 @@ pub fn native(reply: Reply) -> Result<Native, Malformed> {
     let Reply::List(items) = &reply else { return Err(malformed(&reply)) };
     let [set, counter] = items.as_slice() else { return Err(malformed(&reply)) };
     Ok(match (set, counter) {
-        (Reply::Nil, Reply::Int(counter)) => Native::Set(Ok(u64::try_from(*counter).unwrap_or(0))),
-        (Reply::Nil, other) => Native::Set(Err(other.clone())),
-        (Reply::Bytes(value), _) => Native::Held(Record::read(value)),
+        (Reply::Bytes(done), Reply::Int(counter)) if done == b"OK" => Native::Set(Ok(u64::try_from(*counter).unwrap_or(0))),
+        (Reply::Bytes(done), other) if done == b"OK" => Native::Set(Err(other.clone())),
+        (Reply::Nil, _) => Native::Held,
         (error @ Reply::Error(..), _) => Native::Refused(error.clone()),
         _ => return Err(malformed(&reply)),
     })
@@ -350,11 +350,10 @@ mod tests {
     #[test]
     fn the_items_of_a_native_claim_are_read_singly() {
         let error = Reply::Error("OOM".to_owned(), "too much".to_owned());
-        assert_eq!(native(Reply::List(vec![Reply::Nil, Reply::Int(7)])), Ok(Native::Set(Ok(7))));
-        assert_eq!(native(Reply::List(vec![Reply::Nil, error.clone()])), Ok(Native::Set(Err(error.clone()))));
+        assert_eq!(native(Reply::List(vec![bytes("OK"), Reply::Int(7)])), Ok(Native::Set(Ok(7))));
+        assert_eq!(native(Reply::List(vec![bytes("OK"), error.clone()])), Ok(Native::Set(Err(error.clone()))));
         assert_eq!(native(Reply::List(vec![error.clone(), Reply::Int(7)])), Ok(Native::Refused(error)));
-        let held = native(Reply::List(vec![bytes(CLAIM), Reply::Int(7)]));
-        assert_eq!(held, Ok(Native::Held(Record::Held(CLAIM.parse().unwrap(), Duration::ZERO))));
+        assert_eq!(native(Reply::List(vec![Reply::Nil, Reply::Int(7)])), Ok(Native::Held));
         assert!(native(Reply::Nil).is_err());
     }
 

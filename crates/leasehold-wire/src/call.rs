@@ -23,7 +23,7 @@ fn call(script: &'static Script, keys: Vec<String>, args: Vec<String>) -> Call {
 }
 
 /// The first ask of a fresh claim in native commands, one write:
-/// `MULTI`, `SET lock value NX PX px_ms GET`, `INCR counter`, `EXEC`.
+/// `MULTI`, `SET lock value NX PX px_ms`, `INCR counter`, `EXEC`. Who holds is not asked for: that would cost each cycle 7 %.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NativeClaim {
     /// The lock's key.

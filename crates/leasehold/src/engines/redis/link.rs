@@ -258,8 +258,8 @@ impl Link {
 
     /// The native claim: the answer of `EXEC`.
     pub(super) async fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Result<Reply, Fault> {
-        let mut set = Cmd::with_capacity(7, 160);
-        set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms).arg("GET");
+        let mut set = Cmd::with_capacity(6, 160);
+        set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
         let mut count = Cmd::with_capacity(2, 48);
         count.arg("INCR").arg(&claim.counter);
         let mut replies = self.many(vec![cmd("MULTI"), set, count, cmd("EXEC")], io_deadline).await?;

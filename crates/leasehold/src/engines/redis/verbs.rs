@@ -9,8 +9,8 @@ use crate::error::Error;
 use futures_util::future::join_all;
 use leasehold_core::{Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Token, Want};
 use leasehold_wire::{
-    Call, Claimed, Detach, Ended, HoldState, Native, NativeClaim, Obstacle, Reply, claim, claimed, detach, forget, native,
-    release, released, renew, renewed,
+    Call, Claimed, Detach, Ended, HoldState, Native, NativeClaim, Obstacle, Record, Reply, claim, claimed, detach, forget,
+    native, release, released, renew, renewed,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -110,24 +110,34 @@ async fn ask_natively(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Ou
         Native::Set(Ok(counter)) => Ok(granted(inner, call, counter)),
         Native::Set(Err(refusal)) => Ok(Outcome::NoToken(Some(Fault::refused(refusal, "INCR")))),
         Native::Refused(refusal) => Err(Fault::refused(refusal, "SET")),
-        Native::Held(record) => {
-            // Who waits asks at once by script, and is told the rest of the lease there: not worth a request here.
-            let left =
-                if call.ask.wait { Some(Duration::ZERO) } else { rest_of_lease(link, &ask.lock, call.io_deadline).await? };
-            Ok(Outcome::Reply(ClaimReply::Busy(Contention { by: record.claim(), lease_left: left })))
+        // Who waits asks at once by script, and is told there by whom it is held: not worth a request here.
+        Native::Held if call.ask.wait => {
+            Ok(Outcome::Reply(ClaimReply::Busy(Contention { by: None, lease_left: Some(Duration::ZERO) })))
         }
+        Native::Held => Ok(Outcome::Reply(ClaimReply::Busy(look_at_holder(link, &ask.lock, call.io_deadline).await?))),
     }
 }
 
-async fn rest_of_lease(link: &Link, lock: &str, io_deadline: Instant) -> Result<Option<Duration>, Fault> {
-    let mut rest = redis::cmd("PTTL");
-    rest.arg(lock);
-    match link.many(vec![rest], io_deadline).await?.pop() {
-        Some(Reply::Int(-1)) => Ok(None),
-        Some(Reply::Int(left_ms)) => Ok(Some(Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)))),
-        Some(other) => Err(Fault::refused(other, "PTTL")),
-        None => Err(Fault::Lost),
-    }
+/// Who holds, and for how long: for who asks only once.
+async fn look_at_holder(link: &Link, lock: &str, io_deadline: Instant) -> Result<Contention, Fault> {
+    let looks = ["GET", "PTTL"].map(|name| {
+        let mut look = redis::cmd(name);
+        look.arg(lock);
+        look
+    });
+    let mut replies = link.many(looks.into(), io_deadline).await?;
+    let (left, value) = (replies.pop().unwrap_or(Reply::Nil), replies.pop().unwrap_or(Reply::Nil));
+    let by = match value {
+        Reply::Bytes(value) => Record::read(&value).claim(),
+        refusal @ Reply::Error(..) => return Err(Fault::refused(refusal, "GET")),
+        _ => None,
+    };
+    let lease_left = match left {
+        Reply::Int(-1) => None,
+        Reply::Int(left_ms) => Some(Duration::from_millis(u64::try_from(left_ms).unwrap_or(0))),
+        other => return Err(Fault::refused(other, "PTTL")),
+    };
+    Ok(Contention { by, lease_left })
 }
 
 async fn ask_by_script(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
