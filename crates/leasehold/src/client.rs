@@ -123,10 +123,9 @@ impl Client {
         Ok(revoked)
     }
 
-    /// Gives back every hold of this client, ends its waits, waits for the store's answers and closes the connections. What its
-    /// other clones and handles ask for after that is refused.
-    ///
-    /// While the store does not answer it waits until the leases have run out; put a time limit around it if that is too long.
+    /// Gives back every hold of this client, ends its waits, waits for the store's answers, for 2 s at most, and closes the
+    /// connections. What the store has not answered by then goes on in the background, or ends with its lease. What other
+    /// clones and handles of this client ask for after that is refused.
     ///
     /// # Cancel safety
     /// The releases go on in the background.

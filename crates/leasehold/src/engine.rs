@@ -8,8 +8,8 @@ use leasehold_core::{
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The future of one verb.
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'static>>;
@@ -63,8 +63,11 @@ pub trait Engine: Send + Sync + fmt::Debug {
     /// Reads every resource that a client of Leasehold holds or waits for, without scanning foreign keys, sorted by name.
     fn list(&self, io_deadline: Instant) -> Answer<Vec<Inspection>>;
 
-    /// The stream of notices. Called once, by the driver; a second call gets a stream that stays empty.
-    fn notices(&self) -> UnboundedReceiver<Notice>;
+    /// Tells `listener` every notice from here on, in place of the listener before. Called by the driver before anything else.
+    ///
+    /// It is called on whichever thread hears of something, so that a grant reaches its waiter without a hop to another; it
+    /// does not block, and calls no verb before it returns.
+    fn listen(&self, listener: Listener);
 
     /// Says goodbye: removes what the store keeps about this client, closes connections. Holds are not touched.
     fn close(&self) -> Answer<()>;
@@ -203,6 +206,67 @@ pub enum Notice {
     LinkUp,
     /// An operator took the hold away.
     Revoked(ClaimId),
+}
+
+/// Whom an engine tells its notices.
+pub type Listener = Arc<dyn Fn(Notice) + Send + Sync>;
+
+/// The engine's side of [`Engine::listen`]: a place for one listener. Clones are the same place.
+///
+/// What is told before there is a listener waits for the first one.
+#[derive(Clone, Default)]
+pub struct Ear {
+    place: Arc<Mutex<Place>>,
+}
+
+#[derive(Default)]
+struct Place {
+    listener: Option<Listener>,
+    early: Vec<Notice>,
+}
+
+impl Ear {
+    /// The driver listens at once; more than this would be of no use to anybody.
+    const MOST_EARLY: usize = 64;
+
+    /// Takes a listener, in place of the one before.
+    pub fn listen(&self, listener: Listener) {
+        let early = {
+            let mut place = self.lock();
+            place.listener = Some(Arc::clone(&listener));
+            std::mem::take(&mut place.early)
+        };
+        early.into_iter().for_each(|notice| listener(notice));
+    }
+
+    /// Tells whoever listens.
+    pub fn tell(&self, notice: Notice) {
+        let mut place = self.lock();
+        let Some(listener) = place.listener.clone() else {
+            if place.early.len() < Self::MOST_EARLY {
+                place.early.push(notice);
+            }
+            return;
+        };
+        // Not under the lock: a listener may do what tells something else.
+        drop(place);
+        listener(notice);
+    }
+
+    /// Forgets the listener.
+    pub fn close(&self) {
+        *self.lock() = Place::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Ear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ear")
+    }
 }
 
 /// The client as others see it in `list` and `inspect`.

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// How long the drop of the last handle waits for releases that are under way.
 const FLUSH_LIMIT: Duration = Duration::from_millis(200);
 
+/// How long a shutdown waits for the store's answers.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
+
 /// What the handles and guards of one client share.
 pub(crate) struct Session {
     driver: Arc<Driver>,
@@ -104,11 +107,17 @@ impl Session {
         owned.insert((owner, guard.resource().clone()), Arc::downgrade(guard.hold()));
     }
 
-    /// Ends every hold and wait, waits for the store's answers, and says goodbye.
+    /// Ends every hold and wait, waits for the store's answers for a while, and says goodbye.
     pub(crate) async fn shut_down(&self) {
-        self.driver.end_all().await;
+        let driver = Arc::clone(&self.driver);
+        let all = |_| async move {
+            driver.end_all().await;
+            Ok(())
+        };
         // A store that does not answer now has forgotten this client by itself one lease later.
-        let _ = self.driver.call(FLUSH_LIMIT, |_| self.driver.engine().close()).await;
+        if self.driver.call(SHUTDOWN_LIMIT, all).await.is_ok() {
+            let _ = self.driver.call(FLUSH_LIMIT, |_| self.driver.engine().close()).await;
+        }
     }
 }
 

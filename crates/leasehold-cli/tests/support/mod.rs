@@ -1,6 +1,8 @@
 //! Real processes of this program over an embedded store in a directory of its own.
 #![allow(dead_code)]
 
+pub mod server;
+
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};

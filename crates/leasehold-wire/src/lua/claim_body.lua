@@ -51,7 +51,7 @@ if holder == id then
   if mark ~= '' then return 4 end
   local left = call('PTTL', LOCK)
   -- With only the delay left, the lease is over, and its holder waits like everybody.
-  if left < 0 or left > kept then return refresh(left, kept) end
+  if kept == 0 or left < 0 or left > kept then return refresh(left, kept) end
 end
 if not value then
   -- Without a queue nothing is written before the counter: with memory short, a new hold is refused.

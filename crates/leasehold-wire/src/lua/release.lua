@@ -12,5 +12,27 @@ if value == ARGV[1] and not ARGV[2] and call('EXISTS', QUEUE) == 0 then
   call('DEL', LOCK)
   return 1
 end
-local prefix, tail = string.match(QUEUE, '^(%C*)\1q(.*)$')
+local at = string.find(QUEUE, '\1q', 1, true)
+local prefix, tail = string.sub(QUEUE, 1, at - 1), string.sub(QUEUE, at + 2)
 local PLACES, COUNTER, CHANNELS = prefix .. '\1p' .. tail, prefix .. '\1token', prefix .. '\1to:'
+
+-- The ordinary hand-off, to a first waiter with enough of its place left: what everybody waits for, so it comes before the
+-- functions of the other cases are even made. A holder without a delay has no place of its own to give up.
+if value == ARGV[1] and not ARGV[2] then
+  local entry = call('LINDEX', QUEUE, 0)
+  local claim = string.sub(entry, -32)
+  local place = call('HGET', PLACES, claim)
+  if place then
+    local no, ask, till, margin = string.match(place, '^(%d+) (%d+) (%d+) (%d+) 0$')
+    local time = call('TIME')
+    if no == string.sub(entry, 1, -34) and till - (time[1] * 1000000 + time[2]) >= margin + 0 then
+      call('LPOP', QUEUE)
+      call('HDEL', PLACES, claim)
+      local token = call('INCR', COUNTER)
+      -- Microseconds without their last three digits are whole milliseconds.
+      call('SET', LOCK, claim, 'PXAT', string.sub(till, 1, -4))
+      redis.pcall('PUBLISH', CHANNELS .. string.sub(claim, 1, 16), 'granted ' .. claim .. ' ' .. ask .. ' ' .. string.format('%.0f', token))
+      return 1
+    end
+  end
+end

@@ -12,7 +12,7 @@ end
 if kept then
   local left = redis.call('PTTL', KEYS[1])
   -- With only the delay left, the lease is over.
-  if left >= 0 and left <= kept then return 0 end
+  if kept > 0 and left >= 0 and left <= kept then return 0 end
   if delay > kept then redis.call('SET', KEYS[1], id .. '+' .. ARGV[3], 'KEEPTTL') end
   local whole = math.max(left - kept, tonumber(ARGV[2])) + math.max(delay, kept)
   -- Also where it changes nothing: a replica must refuse it, not answer for its primary.

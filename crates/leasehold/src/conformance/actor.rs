@@ -12,7 +12,7 @@ use leasehold_core::{
 };
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// How often a suite looks again.
 pub(super) const GLANCE: Duration = Duration::from_millis(20);
@@ -47,7 +47,7 @@ impl Actor {
         let pace = Pace { world: store.world().clone(), patience: store.patience() };
         let client = pace.world.random();
         let engine = store.connect(client, about(client)).await;
-        let inbox = engine.notices();
+        let inbox = notices_of(&*engine);
         Actor { client, engine, pace, inbox, heard: Vec::new() }
     }
 
@@ -363,4 +363,14 @@ pub(super) fn claims(parties: &[Party]) -> Vec<(Option<ClaimId>, PartyState)> {
 
 fn expect<T>(answer: Result<T, Error>) -> T {
     answer.unwrap_or_else(|error| panic!("the store must answer, got: {error}"))
+}
+
+/// What an engine tells from here on, as a stream.
+pub fn notices_of(engine: &dyn Engine) -> UnboundedReceiver<Notice> {
+    let (sender, receiver) = unbounded_channel();
+    engine.listen(Arc::new(move |notice| {
+        // Nobody may read any more.
+        let _ = sender.send(notice);
+    }));
+    receiver
 }

@@ -43,6 +43,7 @@
 //! on any tokio runtime with time enabled.
 
 mod actor;
+pub use actor::notices_of;
 pub mod differential;
 pub mod exclusion;
 pub mod ghosts;

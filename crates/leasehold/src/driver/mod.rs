@@ -78,7 +78,7 @@ impl Driver {
             idle: Notify::new(),
         });
         driver.world.spawn(Arc::clone(&driver).run_timers());
-        driver.world.spawn(Arc::clone(&driver).run_notices());
+        driver.hear_notices();
         driver
     }
 
@@ -263,11 +263,13 @@ impl Driver {
         }
     }
 
-    async fn run_notices(self: Arc<Driver>) {
-        let mut notices = self.engine.notices();
-        while let Some(notice) = notices.recv().await {
-            self.notice(notice);
-        }
+    fn hear_notices(self: &Arc<Driver>) {
+        let driver = Arc::downgrade(self);
+        self.engine.listen(Arc::new(move |notice| {
+            if let Some(driver) = driver.upgrade() {
+                driver.notice(notice);
+            }
+        }));
     }
 
     fn notice(self: &Arc<Driver>, notice: Notice) {

@@ -1,7 +1,8 @@
 //! The `memory` engine: the lock table behind a mutex, for the tasks and threads of one process, and for tests.
 
 use crate::engine::{
-    About, Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Notice, Party, PartyState, Reach, ReleaseCall, RenewCall,
+    About, Answer, Capabilities, ClaimCall, Context, Ear, Engine, Inspection, Listener, Notice, Party, PartyState, Reach,
+    ReleaseCall, RenewCall,
 };
 use crate::error::Error;
 use crate::world::World;
@@ -10,7 +11,6 @@ use leasehold_core::{ClaimId, ClaimReply, Grant, Instant, ReleaseReply, RenewRep
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 const NAME: &str = "memory";
@@ -47,7 +47,7 @@ struct State {
 struct Client {
     about: About,
     /// `None` once its engine is gone; what it left behind still shows whose it is.
-    notices: Option<UnboundedSender<Notice>>,
+    ear: Option<Ear>,
 }
 
 impl MemoryStore {
@@ -65,14 +65,13 @@ impl MemoryStore {
 
     /// A client of this store. `client` is the half that its claims' ids share, and is nobody else's.
     pub fn engine(&self, world: &World, client: u64, about: About) -> Arc<dyn Engine> {
-        let (sender, receiver) = unbounded_channel();
+        let ear = Ear::default();
         let mut state = self.state();
         state.table.raise(world.wall_micros());
         state.forget_strangers(world.now());
-        state.clients.insert(client, Client { about, notices: Some(sender) });
+        state.clients.insert(client, Client { about, ear: Some(ear.clone()) });
         drop(state);
-        let inbox = Mutex::new(Inbox { first: Some(receiver), silent: Vec::new() });
-        Arc::new(Memory { store: self.clone(), world: world.clone(), client, inbox })
+        Arc::new(Memory { store: self.clone(), world: world.clone(), client, ear })
     }
 
     /// Ends the leases of those who hold `resource`, as if their time were over: their renewals answer lost, and the next in line
@@ -130,13 +129,7 @@ struct Memory {
     store: MemoryStore,
     world: World,
     client: u64,
-    inbox: Mutex<Inbox>,
-}
-
-struct Inbox {
-    first: Option<UnboundedReceiver<Notice>>,
-    /// Keeps the streams of later calls open.
-    silent: Vec<UnboundedSender<Notice>>,
+    ear: Ear,
 }
 
 impl Engine for Memory {
@@ -182,17 +175,13 @@ impl Engine for Memory {
         })
     }
 
-    fn notices(&self) -> UnboundedReceiver<Notice> {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        inbox.first.take().unwrap_or_else(|| {
-            let (sender, silent) = unbounded_channel();
-            inbox.silent.push(sender);
-            silent
-        })
+    fn listen(&self, listener: Listener) {
+        self.ear.listen(listener);
     }
 
     fn close(&self) -> Answer<()> {
         self.store.state().part(self.client);
+        self.ear.close();
         Box::pin(std::future::ready(Ok(())))
     }
 }
@@ -247,29 +236,28 @@ impl State {
     }
 
     fn notify(&mut self, claim: ClaimId, notice: Notice) {
-        if let Some(Client { notices: Some(notices), .. }) = self.clients.get(&claim.client()) {
-            // A stream that nobody reads any more is no error: notices are hints.
-            let _ = notices.send(notice);
+        if let Some(Client { ear: Some(ear), .. }) = self.clients.get(&claim.client()) {
+            ear.tell(notice);
         }
     }
 
     fn part(&mut self, client: u64) {
         if let Some(client) = self.clients.get_mut(&client) {
-            client.notices = None;
+            client.ear = None;
         }
     }
 
     /// Forgets clients that are gone and left nothing behind.
     fn forget_strangers(&mut self, now: Instant) {
         let State { table, clients, .. } = self;
-        let gone = clients.values().any(|client| client.notices.is_none());
+        let gone = clients.values().any(|client| client.ear.is_none());
         if !gone {
             return;
         }
         let views = table.list(now);
         let seats = views.iter().flat_map(|(_, view)| view.holders.iter().chain(&view.waiters));
         let present: BTreeSet<u64> = seats.map(|seat| seat.claim.client()).collect();
-        clients.retain(|id, client| client.notices.is_some() || present.contains(id));
+        clients.retain(|id, client| client.ear.is_some() || present.contains(id));
     }
 
     fn inspection(&self, resource: ResourceName, view: View) -> Inspection {
@@ -309,6 +297,12 @@ mod tests {
     use std::time::Duration;
 
     const CLIENT: u64 = 7;
+
+    fn notices_of(engine: &dyn Engine) -> tokio::sync::mpsc::UnboundedReceiver<Notice> {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+        engine.listen(Arc::new(move |notice| drop(sender.send(notice))));
+        receiver
+    }
 
     fn engine(store: &MemoryStore) -> Arc<dyn Engine> {
         let about = About { host: "h".into(), pid: 1, program: "p".into(), label: None };
@@ -369,7 +363,7 @@ mod tests {
     fn an_expired_holder_is_lost_and_the_waiter_is_granted_by_a_push() {
         let store = MemoryStore::new();
         let engine = engine(&store);
-        let mut notices = engine.notices();
+        let mut notices = notices_of(&*engine);
         now(claim(&*engine, 1)).unwrap();
         now(claim(&*engine, 2)).unwrap();
         store.expire(&name());
@@ -408,18 +402,6 @@ mod tests {
         assert!(is_granted(now(claim(&*one, 1))));
         assert!(!is_granted(now(claim(&*same, 2))));
         assert!(others.iter().all(|other| is_granted(now(claim(&**other, 2)))));
-    }
-
-    #[test]
-    fn the_first_call_for_notices_gets_them_and_later_ones_stay_silent_and_open() {
-        let store = MemoryStore::new();
-        let engine = engine(&store);
-        let (mut first, mut second) = (engine.notices(), engine.notices());
-        now(claim(&*engine, 1)).unwrap();
-        now(claim(&*engine, 2)).unwrap();
-        store.expire(&name());
-        assert!(first.try_recv().is_ok());
-        assert_eq!(second.try_recv().unwrap_err(), tokio::sync::mpsc::error::TryRecvError::Empty);
     }
 
     #[test]
@@ -462,7 +444,7 @@ mod tests {
     fn a_goodbye_ends_the_notices() {
         let store = MemoryStore::new();
         let engine = engine(&store);
-        let mut notices = engine.notices();
+        let mut notices = notices_of(&*engine);
         now(engine.close()).unwrap();
         assert_eq!(notices.try_recv().unwrap_err(), tokio::sync::mpsc::error::TryRecvError::Disconnected);
         let own = Manner::Own { keep: Duration::ZERO };

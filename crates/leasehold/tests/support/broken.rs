@@ -1,7 +1,7 @@
 //! An engine over `memory` that breaks one rule, for suites that must notice.
 
 use leasehold::conformance::{Pending, Store};
-use leasehold::engine::{About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, ReleaseCall, RenewCall};
+use leasehold::engine::{About, Answer, Capabilities, ClaimCall, Engine, Inspection, Listener, Notice, ReleaseCall, RenewCall};
 use leasehold::engines::memory::MemoryStore;
 use leasehold::world::World;
 use leasehold::{ClaimId, Error, Instant, ResourceName, Token};
@@ -9,7 +9,6 @@ use leasehold_core::{Bound, ClaimReply, Contention, Grant, Manner, ReleaseReply,
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// The rule that is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,26 +163,19 @@ impl Engine for Broken {
         })
     }
 
-    fn notices(&self) -> UnboundedReceiver<Notice> {
-        let mut inner = self.inner.notices();
-        let (sender, receiver) = unbounded_channel();
+    fn listen(&self, listener: Listener) {
         let flaw = self.flaw;
-        self.world.spawn(async move {
-            while let Some(mut notice) = inner.recv().await {
-                match (flaw, &mut notice) {
-                    (Flaw::PushIsLost, Notice::Granted(_)) | (Flaw::RevokeIsNotTold, Notice::Revoked(_)) => continue,
-                    (Flaw::PushNamesTheFirstAsk, Notice::Granted(grant)) => grant.bound = Bound::FromAsk(ReqNo(1)),
-                    (Flaw::PushCountsFromItsReceipt, Notice::Granted(grant)) => {
-                        grant.bound = Bound::FromSend(Duration::from_secs(90));
-                    }
-                    _ => {}
+        self.inner.listen(Arc::new(move |mut notice| {
+            match (flaw, &mut notice) {
+                (Flaw::PushIsLost, Notice::Granted(_)) | (Flaw::RevokeIsNotTold, Notice::Revoked(_)) => return,
+                (Flaw::PushNamesTheFirstAsk, Notice::Granted(grant)) => grant.bound = Bound::FromAsk(ReqNo(1)),
+                (Flaw::PushCountsFromItsReceipt, Notice::Granted(grant)) => {
+                    grant.bound = Bound::FromSend(Duration::from_secs(90));
                 }
-                if sender.send(notice).is_err() {
-                    return;
-                }
+                _ => {}
             }
-        });
-        receiver
+            listener(notice);
+        }));
     }
 
     fn close(&self) -> Answer<()> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// How often a pump looks up from its socket.
+/// How often whoever waits for the test's word looks for it.
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// Passes bytes between its clients and one server, until it is told otherwise.
@@ -115,11 +115,13 @@ impl Shared {
         for socket in [&client, &server] {
             socket.set_nonblocking(false).unwrap();
             socket.set_nodelay(true).unwrap();
-            socket.set_read_timeout(Some(GLANCE)).unwrap();
         }
         let mute = Arc::new(AtomicBool::new(false));
         let ends = || (client.try_clone().unwrap(), server.try_clone().unwrap());
         self.connections.lock().unwrap().push(ends());
+        if self.over.load(Ordering::SeqCst) {
+            return self.cut();
+        }
         let ((from_client, to_server), (to_client, from_server)) = (ends(), ends());
         let (there, back, mute_too) = (self.clone(), self.clone(), mute.clone());
         thread::spawn(move || there.pump(from_client, to_server, &mute, true));
@@ -132,7 +134,7 @@ impl Shared {
             let read = match from.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(read) => read,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => break,
             };
             while self.hole.load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {

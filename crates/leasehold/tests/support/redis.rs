@@ -7,7 +7,8 @@ use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
 use leasehold_wire::Space;
 use redis::{Connection, FromRedisValue};
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
@@ -92,12 +93,22 @@ impl RedisServer {
             if self.process.try_wait().unwrap().is_some() {
                 return false;
             }
-            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if self.answers() {
                 return true;
             }
             sleep(Duration::from_millis(5));
         }
         false
+    }
+
+    /// True if it is this very process that answers, not another one that took the port first.
+    fn answers(&self) -> bool {
+        let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let mut answer = String::new();
+        let asked = socket.write_all(b"INFO server\r\nQUIT\r\n").and_then(|()| socket.read_to_string(&mut answer));
+        // One that asks for a password, or still loads its data, is up as well.
+        let refuses = ["-NOAUTH", "-LOADING"].iter().any(|refusal| answer.starts_with(refusal));
+        asked.is_ok() && (refuses || answer.contains(&format!("process_id:{}\r\n", self.process.id())))
     }
 
     pub fn port(&self) -> u16 {
@@ -137,6 +148,13 @@ impl RedisServer {
     /// Lets it go on.
     pub fn thaw(&self) {
         self.signal(rustix::process::Signal::CONT);
+    }
+
+    /// The same, whether it stands still, or is there at all.
+    pub fn thaw_if_frozen(&mut self) {
+        if self.process.try_wait().unwrap().is_none() {
+            self.thaw();
+        }
     }
 
     fn signal(&self, signal: rustix::process::Signal) {

@@ -1,5 +1,6 @@
 //! A client of a Redis server for tests of the engine alone.
 
+use leasehold::conformance::notices_of;
 use leasehold::engine::{About, ClaimCall, Engine, Notice, ReleaseCall, RenewCall, Route};
 use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
@@ -42,7 +43,7 @@ impl Client {
         let id = world.random();
         let about = About { host: "here".into(), pid: 1, program: "test".into(), label: None };
         let engine = RedisEngine::connect(url, RedisOptions::new(), &world, (id, about)).await?;
-        let inbox = engine.notices();
+        let inbox = notices_of(&*engine);
         Ok(Client { engine, world, id, inbox })
     }
 

@@ -1,6 +1,7 @@
 //! A lock database in a temporary directory, its clients in this process, and other processes that do a job with it.
 
 use leasehold::conformance::Store;
+use leasehold::conformance::notices_of;
 use leasehold::engine::{About, ClaimCall, Engine, Notice, ReleaseCall};
 use leasehold::engines::sqlite::SqliteEngine;
 use leasehold::world::World;
@@ -202,7 +203,7 @@ impl Client {
         let about = About { host: "host".into(), pid: std::process::id(), program: "test".into(), label: Some(label.into()) };
         let id = world.random();
         let engine = SqliteEngine::open(&format!("sqlite:{}", path.display()), world.clone(), id, about)?;
-        Ok(Client { notices: engine.notices(), engine, world, id })
+        Ok(Client { notices: notices_of(&*engine), engine, world, id })
     }
 
     pub fn fresh_claim(&self) -> ClaimId {

@@ -6,7 +6,7 @@ use super::fault::Fault;
 use super::ledger::{Ledger, Rescue};
 use super::link::{self, Greeting, Link, LinkId, OnPush, Purpose, Side};
 use super::upkeep::{abort_if_not_up, keep_caller};
-use crate::engine::{About, Notice, Route};
+use crate::engine::{About, Ear, Notice, Route};
 use crate::error::Error;
 use crate::world::World;
 use leasehold_core::{Bound, Grant, Instant, Token};
@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
@@ -41,8 +40,7 @@ pub(super) struct Inner {
     pub(super) rewrite: AtomicBool,
     pub(super) pushes: AtomicBool,
     pub(super) warnings: Mutex<Vec<String>>,
-    pub(super) notices: UnboundedSender<Notice>,
-    pub(super) inbox: Mutex<Option<UnboundedReceiver<Notice>>>,
+    pub(super) ear: Ear,
     pub(super) ledger: Arc<Ledger>,
     book: Mutex<Book>,
     generation: AtomicU64,
@@ -51,6 +49,8 @@ pub(super) struct Inner {
     /// The runtime that connected, if there was one.
     home: Option<Handle>,
     closed: AtomicBool,
+    /// Held while the one subscription moves from one connection to the other.
+    moving: tokio::sync::Mutex<()>,
 }
 
 /// One of the two connections, or why there is none.
@@ -74,7 +74,6 @@ impl fmt::Debug for Inner {
 
 impl Inner {
     pub(super) fn new(target: Target, world: World, client: u64, about: &About) -> Inner {
-        let (notices, inbox) = unbounded_channel();
         Inner {
             world,
             target,
@@ -85,8 +84,7 @@ impl Inner {
             rewrite: AtomicBool::new(false),
             pushes: AtomicBool::new(false),
             warnings: Mutex::default(),
-            notices,
-            inbox: Mutex::new(Some(inbox)),
+            ear: Ear::default(),
             ledger: Arc::default(),
             book: Mutex::default(),
             generation: AtomicU64::new(0),
@@ -94,6 +92,7 @@ impl Inner {
             caller: Mutex::default(),
             home: World::current_handle(),
             closed: AtomicBool::new(false),
+            moving: tokio::sync::Mutex::default(),
         }
     }
 
@@ -174,15 +173,13 @@ impl Inner {
     }
 
     pub(super) async fn open(self: &Arc<Inner>, side: Side, generation: u64) -> Result<Greeting, Error> {
-        let listen = (side == Side::Driver).then(|| {
-            let weak = Arc::downgrade(self);
-            let on_push: OnPush = Arc::new(move |push| {
-                if let Some(inner) = weak.upgrade() {
-                    inner.hear(push);
-                }
-            });
-            (self.target.space.channel(self.client), on_push)
+        let weak = Arc::downgrade(self);
+        let on_push: OnPush = Arc::new(move |push| {
+            if let Some(inner) = weak.upgrade() {
+                inner.hear(push);
+            }
         });
+        let listen = Some((self.target.space.channel(self.client), on_push));
         let io_deadline = self.world.now() + CONNECT;
         let id = LinkId { side, generation };
         link::open(&self.target, Purpose { id, ledger: self.ledger.clone(), listen, io_deadline }).await
@@ -223,6 +220,27 @@ impl Inner {
 
     pub(super) fn next_generation(&self) -> u64 {
         self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Leaves the client's subscription to one connection: the caller's while it can hear, since a grant that comes in on the
+    /// runtime that waits for it needs no hop to another thread; else the driver's.
+    pub(super) fn settle_listening(self: &Arc<Inner>) {
+        let inner = self.clone();
+        self.world.spawn(async move {
+            let _one_at_a_time = inner.moving.lock().await;
+            let caller = inner.slot(Side::Caller).link.clone().filter(|link| link.hears() && !link.grip.is_dead());
+            let Ok(driver) = inner.driver() else { return };
+            if !inner.pushes.load(Ordering::Acquire) || driver.hears() != caller.is_some() {
+                return;
+            }
+            let channel = inner.target.space.channel(inner.client);
+            let moved = driver.listen(&channel, caller.is_none());
+            let moved = inner.world.until(inner.world.now() + CONNECT, moved).await;
+            if caller.is_none() && moved == Some(true) {
+                // Nobody heard what was said meanwhile.
+                inner.tell(Notice::LinkUp);
+            }
+        });
     }
 
     /// How long to wait after so many failures in a row: doubled each time, and spread, so that clients do not come in step.
@@ -292,8 +310,7 @@ impl Inner {
     }
 
     pub(super) fn tell(&self, notice: Notice) {
-        // Nobody listens before the driver took the stream, or after it is gone.
-        let _ = self.notices.send(notice);
+        self.ear.tell(notice);
     }
 
     /// The store said how a claim stands.

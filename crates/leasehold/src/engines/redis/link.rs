@@ -13,6 +13,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
 /// Which of the two connections.
@@ -37,6 +38,7 @@ pub(super) struct Link {
     pub(super) grip: Arc<Grip>,
     connection: MultiplexedConnection,
     ledger: Arc<Ledger>,
+    hears: AtomicBool,
 }
 
 /// What a handshake found out.
@@ -119,7 +121,7 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     }
     let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
     let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
-    let link = Link { id: purpose.id, grip, connection, ledger: purpose.ledger.clone() };
+    let link = Link { id: purpose.id, grip, connection, ledger: purpose.ledger.clone(), hears: AtomicBool::new(false) };
     Ok((Arc::new(link), traffic.boxed()))
 }
 
@@ -167,7 +169,7 @@ async fn talk(target: &Target, purpose: &Purpose, link: Arc<Link>) -> Result<(u6
     let answer = link.call(&raise(&target.space), purpose.io_deadline).await.map_err(to_error)?;
     let counter = leasehold_wire::counter(answer).map_err(|malformed| to_error(malformed.into()))?;
     let pushes = match &purpose.listen {
-        Some((channel, _)) => link.connection.clone().subscribe(channel).await.is_ok(),
+        Some((channel, _)) => link.listen(channel, true).await,
         None => false,
     };
     Ok((counter, pushes, warnings(&replies[2])))
@@ -221,6 +223,21 @@ fn warnings(memory: &Reply) -> Vec<String> {
 }
 
 impl Link {
+    /// True if the client's channel is heard on this connection.
+    pub(super) fn hears(&self) -> bool {
+        self.hears.load(Ordering::Acquire)
+    }
+
+    /// Subscribes to `channel`, or unsubscribes; false if the server refuses.
+    pub(super) async fn listen(&self, channel: &str, yes: bool) -> bool {
+        let mut connection = self.connection.clone();
+        let done = if yes { connection.subscribe(channel).await } else { connection.unsubscribe(channel).await };
+        if done.is_ok() {
+            self.hears.store(yes, Ordering::Release);
+        }
+        done.is_ok()
+    }
+
     /// Calls a script by its hash; if the server does not know it, nothing was executed, and the same call goes out once more,
     /// whole.
     pub(super) async fn call(&self, call: &Call, io_deadline: Instant) -> Result<Reply, Fault> {

@@ -19,7 +19,7 @@ mod verbs;
 pub use config::RedisOptions;
 pub use stream::Stream;
 
-use crate::engine::{About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, Reach, ReleaseCall, RenewCall};
+use crate::engine::{About, Answer, Capabilities, ClaimCall, Engine, Inspection, Listener, Reach, ReleaseCall, RenewCall};
 use crate::error::Error;
 use crate::world::World;
 use config::Target;
@@ -28,7 +28,6 @@ use leasehold_core::{ClaimReply, Instant, ReleaseReply, RenewReply, ResourceName
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
 /// The engine's name, for errors.
@@ -126,9 +125,8 @@ impl Engine for RedisEngine {
         Box::pin(async move { look::list_verb(inner, io_deadline).await.map_err(|error| error.on(NAME)) })
     }
 
-    fn notices(&self) -> UnboundedReceiver<Notice> {
-        let first = self.inner.inbox.lock().expect("nothing panics under this lock").take();
-        first.unwrap_or_else(|| unbounded_channel().1)
+    fn listen(&self, listener: Listener) {
+        self.inner.ear.listen(listener);
     }
 
     fn close(&self) -> Answer<()> {

@@ -41,6 +41,7 @@ pub(super) async fn keep_driver(inner: Weak<Inner>, first: oneshot::Sender<Resul
 
 async fn stay_up(inner: Arc<Inner>, greeting: Greeting, first: Option<oneshot::Sender<Result<(), Error>>>) {
     inner.install(&greeting);
+    inner.settle_listening();
     inner.tell(Notice::LinkUp);
     inner.rewrite.store(true, Ordering::Release);
     inner.registry.notify_one();
@@ -64,6 +65,7 @@ pub(super) async fn keep_caller(inner: Arc<Inner>, generation: u64, settled: Opt
     let opened = inner.open(Side::Caller, generation).await;
     if let Ok(greeting) = &opened {
         inner.install(greeting);
+        inner.settle_listening();
     }
     drop(settled);
     let Ok(Greeting { link, traffic, .. }) = opened else { return };
@@ -83,6 +85,7 @@ impl Drop for Up {
         self.link.grip.kill();
         if let Some(inner) = self.inner.upgrade() {
             inner.uninstall(self.link.id);
+            inner.settle_listening();
         }
     }
 }

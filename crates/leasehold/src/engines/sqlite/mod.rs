@@ -13,29 +13,22 @@ mod worker;
 
 pub use config::default_path;
 
-use crate::engine::{About, Answer, Capabilities, ClaimCall, Engine, Inspection, Notice, Reach, ReleaseCall, RenewCall};
+use crate::engine::{About, Answer, Capabilities, ClaimCall, Ear, Engine, Inspection, Listener, Reach, ReleaseCall, RenewCall};
 use crate::error::Error;
 use crate::world::World;
 use config::Config;
 use leasehold_core::{ClaimReply, Instant, ReleaseReply, RenewReply, ResourceName};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use store::Store;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use worker::{Job, NAME, Reply, Worker};
 
 /// One client's engine on a lock database.
 pub struct SqliteEngine {
     jobs: Sender<Job>,
-    notices: Mutex<Notices>,
-}
-
-struct Notices {
-    first: Option<UnboundedReceiver<Notice>>,
-    // Kept open, so that a second stream stays empty rather than ends.
-    silent: Vec<UnboundedSender<Notice>>,
+    ear: Ear,
 }
 
 impl SqliteEngine {
@@ -52,12 +45,11 @@ impl SqliteEngine {
     fn start(url: &str, world: World, client: u64, about: &About) -> Result<Arc<dyn Engine>, Error> {
         let store = Store::open(Config::parse(url)?, world.clone(), about)?;
         let (jobs, todo) = channel();
-        let (sink, notices) = unbounded_channel();
-        let worker = Worker::new(store, client, (todo, sink), world)?;
+        let ear = Ear::default();
+        let worker = Worker::new(store, client, (todo, ear.clone()), world)?;
         World::thread("leasehold-sqlite", move || worker.run())
             .map_err(|error| Error::unavailable("no thread for the lock database").caused_by(error))?;
-        let notices = Mutex::new(Notices { first: Some(notices), silent: Vec::new() });
-        Ok(Arc::new(SqliteEngine { jobs, notices }))
+        Ok(Arc::new(SqliteEngine { jobs, ear }))
     }
 
     /// Hands a verb over at once, so that the order of the calls is the order of execution.
@@ -101,14 +93,8 @@ impl Engine for SqliteEngine {
         self.hand_over(|reply| Job::List(io_deadline, reply))
     }
 
-    fn notices(&self) -> UnboundedReceiver<Notice> {
-        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = notices.first.take() {
-            return first;
-        }
-        let (silent, empty) = unbounded_channel();
-        notices.silent.push(silent);
-        empty
+    fn listen(&self, listener: Listener) {
+        self.ear.listen(listener);
     }
 
     fn close(&self) -> Answer<()> {

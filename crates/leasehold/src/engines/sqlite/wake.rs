@@ -2,7 +2,7 @@
 
 use super::book::Push;
 use super::file::io_error;
-use crate::engine::Notice;
+use crate::engine::{Ear, Notice};
 use crate::error::Error;
 use crate::world::World;
 use futures_util::future::{Either, select};
@@ -16,7 +16,6 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 /// Longer than any message there is.
@@ -62,8 +61,8 @@ impl Post {
         }
     }
 
-    /// Opens a client's socket; what comes in goes to `sink`.
-    pub(super) fn mailbox(&self, client: u64, world: &World, sink: UnboundedSender<Notice>) -> Result<Mailbox, Error> {
+    /// Opens a client's socket; what comes in goes to `ear`.
+    pub(super) fn mailbox(&self, client: u64, world: &World, ear: Ear) -> Result<Mailbox, Error> {
         let address = self.address(client);
         self.remove(client);
         let socket = UnixDatagram::bind(&address).and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
@@ -72,7 +71,7 @@ impl Post {
         // is refused, beats do the waking.
         fs::set_permissions(&address, Permissions::from_mode(0o666)).ok();
         let (stop, stopped) = oneshot::channel();
-        world.spawn(receive(socket, stopped, sink));
+        world.spawn(receive(socket, stopped, ear));
         Ok(Mailbox { post: self.clone(), client, _stop: stop })
     }
 
@@ -111,7 +110,7 @@ impl Drop for Mailbox {
 }
 
 /// Passes messages on until the mailbox is dropped or nobody listens.
-async fn receive(socket: UnixDatagram, stopped: oneshot::Receiver<()>, sink: UnboundedSender<Notice>) {
+async fn receive(socket: UnixDatagram, stopped: oneshot::Receiver<()>, ear: Ear) {
     let Ok(socket) = tokio::net::UnixDatagram::from_std(socket) else { return };
     let mut stopped = stopped;
     let mut buffer = [0; LONGEST];
@@ -121,10 +120,8 @@ async fn receive(socket: UnixDatagram, stopped: oneshot::Receiver<()>, sink: Unb
             Either::Right(_) => return,
         };
         let notice = received.ok().and_then(|bytes| decode(&buffer[..bytes]));
-        if let Some(notice) = notice
-            && sink.send(notice).is_err()
-        {
-            return;
+        if let Some(notice) = notice {
+            ear.tell(notice);
         }
     }
 }

@@ -4,14 +4,13 @@ use super::book::Push;
 use super::store::Store;
 use super::view;
 use super::wake::{Mailbox, Post};
-use crate::engine::{ClaimCall, Inspection, Notice, ReleaseCall, RenewCall};
+use crate::engine::{ClaimCall, Ear, Inspection, Notice, ReleaseCall, RenewCall};
 use crate::error::Error;
 use crate::world::World;
 use leasehold_core::{ClaimReply, Instant, ReleaseReply, RenewReply, ResourceName};
 use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 /// The engine's name in errors and capabilities.
@@ -95,21 +94,16 @@ struct Queue {
 struct Links {
     world: World,
     client: u64,
-    notices: UnboundedSender<Notice>,
+    ear: Ear,
     /// `None` only while it is being replaced, or if that went wrong: then beats do the waking.
     post: Option<(Post, Mailbox)>,
     look_at: Instant,
 }
 
 impl Worker {
-    pub(super) fn new(
-        store: Store,
-        client: u64,
-        ends: (Receiver<Job>, UnboundedSender<Notice>),
-        world: World,
-    ) -> Result<Worker, Error> {
-        let (jobs, notices) = ends;
-        let mut links = Links { world: world.clone(), client, notices, post: None, look_at: Instant::from_nanos(0) };
+    pub(super) fn new(store: Store, client: u64, ends: (Receiver<Job>, Ear), world: World) -> Result<Worker, Error> {
+        let (jobs, ear) = ends;
+        let mut links = Links { world: world.clone(), client, ear, post: None, look_at: Instant::from_nanos(0) };
         links.connect(&store)?;
         Ok(Worker { queue: Queue { world, jobs, waiting: VecDeque::new() }, store, links })
     }
@@ -204,7 +198,7 @@ impl Links {
         // The old socket goes first: dropping it removes its name.
         self.post = None;
         let post = Post::open(&store.files()?.wake)?;
-        let mailbox = post.mailbox(self.client, &self.world, self.notices.clone())?;
+        let mailbox = post.mailbox(self.client, &self.world, self.ear.clone())?;
         self.post = Some((post, mailbox));
         Ok(())
     }
@@ -224,8 +218,7 @@ impl Links {
         if store.take_replaced() || self.is_cut_off() {
             // Without a socket, beats do the waking.
             self.connect(store).ok();
-            // Nobody listens any more if this goes wrong.
-            self.notices.send(Notice::LinkUp).ok();
+            self.ear.tell(Notice::LinkUp);
         }
         let (verdict, pushes) = match done {
             Ok((verdict, pushes)) => (verdict, pushes),
@@ -234,7 +227,7 @@ impl Links {
         answer(reply, verdict);
         for push in pushes {
             match &self.post {
-                _ if push.claim().client() == self.client => drop(self.notices.send(push.into())),
+                _ if push.claim().client() == self.client => self.ear.tell(push.into()),
                 Some((post, _)) => post.send(push),
                 None => {}
             }

@@ -1,0 +1,203 @@
+//! The decisive test of the program on a server: at the first grant to a rival, nothing of the command's tree is left.
+//!
+//! Every process of the tree has an flock(2) on one open file in common: it is free when the last of them is gone. The rival
+//! is a client of the library with a line of its own to the server, and tries that flock the moment its acquire returns.
+
+#[path = "../../leasehold/tests/support/proxy.rs"]
+#[allow(dead_code)]
+mod proxy;
+mod support;
+
+use leasehold::blocking::{Client, Guard};
+use proxy::Proxy;
+use std::fs::File;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+use support::server::Server;
+use support::{Place, Running, until, until_exists};
+
+/// Longer than the longest fault of many side by side takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Deaf to all signals that can be ignored; a child in a session of its own, forking, and one that was orphaned.
+const TREE: &str = "
+    trap '' TERM HUP INT QUIT
+    exec 9>tree; flock 9
+    (setsid sh -c 'trap \"\" TERM HUP INT QUIT; while :; do sleep 0.2; done' &)
+    (sh -c 'sleep 300 & sleep 301' &)
+    touch up
+    while :; do sleep 0.2; done";
+
+/// How often each fault is tried, side by side.
+fn runs() -> u64 {
+    std::env::var("LEASEHOLD_FAULT_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+}
+
+fn side_by_side(fault: fn(u64)) {
+    let running: Vec<_> = (0..runs()).map(|run| thread::spawn(move || fault(run))).collect();
+    let failed = running.into_iter().map(thread::JoinHandle::join).filter(Result::is_err).count();
+    assert_eq!(failed, 0, "{failed} of {} runs failed", runs());
+}
+
+/// A run behind a proxy.
+struct Scene {
+    place: Place,
+    server: Server,
+    proxy: Proxy,
+    holder: Running,
+    ttl: Duration,
+    run: u64,
+}
+
+impl Scene {
+    fn new(run: u64) -> Scene {
+        Scene::with(run, &[], "")
+    }
+
+    /// `user` is `name:password@`, or nothing.
+    fn with(run: u64, options: &[&str], user: &str) -> Scene {
+        let place = Place::new();
+        let server = Server::start(&place, options);
+        server.query("ACL SETUSER holder on >secret ~* &* +@all");
+        let proxy = Proxy::to(server.port());
+        let ttl = Duration::from_millis(1_000 + run * 2_000 / runs().max(1));
+        let url = format!("redis://{user}127.0.0.1:{}", proxy.port());
+        let holder = place
+            .start("holder", &["run", "a", "--url", &url, "--ttl", &format!("{}ms", ttl.as_millis()), "--", "bash", "-c", TREE]);
+        until_exists(&place.path("up"));
+        assert!(!is_tree_gone(&place), "the tree's flock tells nothing");
+        Scene { place, server, proxy, holder, ttl, run }
+    }
+
+    /// Breaks something while a rival waits: it finds nobody. Then `mend`, after which the holder's own exit code is 70.
+    fn play(mut self, break_it: impl FnOnce(&mut Scene), mend: impl FnOnce(&mut Scene)) {
+        let client = Client::connect(&self.server.url()).unwrap();
+        let lock = client.mutex("a").unwrap().ttl(self.ttl);
+        let (granted, grant) = channel();
+        let tree = self.place.path("tree");
+        let waiting = thread::spawn(move || {
+            let guard = lock.acquire();
+            let gone = File::open(tree).unwrap().try_lock().is_ok();
+            granted.send((guard, gone)).unwrap();
+        });
+        until("the rival in line", || (client.inspect("a").ok()?.waiters.len() == 1).then_some(()));
+        thread::sleep(self.ttl * u32::try_from(self.run % 7).unwrap() / 10);
+        assert!(!is_tree_gone(&self.place), "nothing is broken yet: {}", self.place.read("holder.err"));
+        break_it(&mut self);
+        let answer = grant.recv_timeout(PATIENCE);
+        let (guard, gone): (Result<Guard, _>, bool) = answer.unwrap_or_else(|_| {
+            let mut all = String::new();
+            for key in self.server.keys() {
+                all += &format!(
+                    "{key:?} {} {}",
+                    self.server.query(&format!("PTTL {key}")),
+                    self.server.query(&format!("TYPE {key}"))
+                );
+            }
+            let list = self.server.query("CLIENT LIST");
+            let err = self.place.read("holder.err");
+            panic!("the rival is granted: ttl {:?} run {} {:?}\n{all}\n{list}\n{err}", self.ttl, self.run, client.inspect("a"))
+        });
+        waiting.join().unwrap();
+        guard.unwrap();
+        assert!(gone, "the rival was granted the lock, and the tree was there: {}", self.place.read("holder.err"));
+        mend(&mut self);
+    }
+
+    fn holder_says_lost(&mut self) {
+        assert_eq!(self.holder.end().code(), Some(70), "{}", self.place.read("holder.err"));
+    }
+}
+
+fn is_tree_gone(place: &Place) -> bool {
+    File::open(place.path("tree")).unwrap().try_lock().is_ok()
+}
+
+#[test]
+fn the_server_is_stopped() {
+    side_by_side(|run| {
+        let stop = |scene: &mut Scene| {
+            scene.server.signal("STOP");
+            // A moment longer than the lease: the grant comes as early as it can.
+            thread::sleep(scene.ttl);
+            scene.server.signal("CONT");
+        };
+        Scene::new(run).play(stop, Scene::holder_says_lost);
+    });
+}
+
+#[test]
+fn the_server_is_killed_and_starts_again_with_its_data() {
+    side_by_side(|run| {
+        let restart = |scene: &mut Scene| {
+            scene.server.kill();
+            thread::sleep(scene.ttl);
+            scene.server.restart(&scene.place);
+        };
+        Scene::with(run, &["--appendonly", "yes", "--appendfsync", "no"], "").play(restart, Scene::holder_says_lost);
+    });
+}
+
+#[test]
+fn the_connection_is_black_holed() {
+    side_by_side(|run| Scene::new(run).play(|scene| scene.proxy.black_hole(true), Scene::holder_says_lost));
+}
+
+#[test]
+fn the_connection_is_cut() {
+    side_by_side(|run| {
+        let cut = |scene: &mut Scene| {
+            scene.proxy.refuse(true);
+            scene.proxy.cut();
+        };
+        Scene::new(run).play(cut, Scene::holder_says_lost);
+    });
+}
+
+/// Renewals reach the server until the holder knows no better than to say lost.
+#[test]
+fn replies_are_lost() {
+    side_by_side(|run| Scene::new(run).play(|scene| scene.proxy.lose_replies(true), Scene::holder_says_lost));
+}
+
+#[test]
+fn renewals_are_answered_with_errors() {
+    side_by_side(|run| {
+        let forbid = |scene: &mut Scene| drop(scene.server.query("ACL SETUSER holder -evalsha -eval"));
+        Scene::with(run, &[], "holder:secret@").play(forbid, Scene::holder_says_lost);
+    });
+}
+
+#[test]
+fn leasehold_itself_is_stopped() {
+    side_by_side(|run| {
+        let wake = |scene: &mut Scene| {
+            scene.holder.signal("CONT");
+            scene.holder_says_lost();
+        };
+        Scene::new(run).play(|scene| scene.holder.signal("STOP"), wake);
+    });
+}
+
+#[test]
+fn leasehold_itself_is_killed() {
+    side_by_side(|run| Scene::new(run).play(|scene| scene.holder.signal("KILL"), |_| ()));
+}
+
+/// The rival does not wait for the lease's end: the hold is taken away, and free when the tree is gone.
+#[test]
+fn the_hold_is_revoked() {
+    side_by_side(|run| {
+        let revoke = |scene: &mut Scene| {
+            let released = scene.place.output(&["release", "a", "--force", "--url", &scene.server.url()]);
+            assert_eq!(support::code(&released), 0, "{released:?}");
+        };
+        Scene::new(run).play(revoke, Scene::holder_says_lost);
+    });
+}
+
+#[test]
+fn the_keeper_is_killed() {
+    side_by_side(|run| Scene::new(run).play(|scene| support::send(scene.holder.only_child(), "KILL"), Scene::holder_says_lost));
+}
