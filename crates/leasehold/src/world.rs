@@ -148,7 +148,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let _parked = Parked { outer: PARKS.replace(true) };
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
+    // A task's budget is refilled by a scheduler that does not run while its thread parks here.
+    let mut future = pin!(tokio::task::unconstrained(future));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;

@@ -456,7 +456,10 @@ fn the_blocking_face_goes_on_for_long_inside_one_poll_of_a_task() {
         runtime.block_on(async move {
             let work = tokio::spawn(async move {
                 let client = blocking::Client::connect("memory:").unwrap();
-                (0..300).for_each(|_| _ = client.mutex("a").unwrap().acquire().unwrap().release().unwrap());
+                for _ in 0..300 {
+                    client.mutex("a").unwrap().acquire().unwrap().release().unwrap();
+                    client.inspect("a").unwrap();
+                }
             });
             told.send(work.await.is_ok()).unwrap();
         });

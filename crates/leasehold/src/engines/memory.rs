@@ -42,6 +42,8 @@ struct State {
     failure: Option<Error>,
     /// How many records were left by the last sweep.
     swept: usize,
+    /// What is to be told once the state is unlocked.
+    outbox: Vec<(Ear, Notice)>,
 }
 
 struct Client {
@@ -81,6 +83,7 @@ impl MemoryStore {
         let mut state = self.state();
         let grants = state.table.expire(now, resource);
         state.push(grants);
+        tell_outbox(state);
     }
 
     /// Stops the store: every verb stays unanswered, and unexecuted, until [`thaw`](MemoryStore::thaw).
@@ -195,7 +198,9 @@ impl Memory {
             let mut state = store.state();
             // Read inside the lock: the table's time never runs backwards.
             let now = world.now();
-            act(&mut state, now)
+            let answer = act(&mut state, now);
+            tell_outbox(state);
+            answer
         })
     }
 }
@@ -210,6 +215,13 @@ impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memory").field("client", &self.client).finish_non_exhaustive()
     }
+}
+
+/// Unlocks the state, and tells what was done: a listener may end a client, whose own end looks at the state.
+fn tell_outbox(mut state: MutexGuard<'_, State>) {
+    let outbox = std::mem::take(&mut state.outbox);
+    drop(state);
+    outbox.into_iter().for_each(|(ear, notice)| ear.tell(notice));
 }
 
 impl State {
@@ -237,7 +249,7 @@ impl State {
 
     fn notify(&mut self, claim: ClaimId, notice: Notice) {
         if let Some(Client { ear: Some(ear), .. }) = self.clients.get(&claim.client()) {
-            ear.tell(notice);
+            self.outbox.push((ear.clone(), notice));
         }
     }
 
@@ -370,6 +382,25 @@ mod tests {
         assert_eq!(now(renew(&*engine, 1)).unwrap(), RenewReply::Lost);
         assert!(matches!(notices.try_recv(), Ok(Notice::Granted(grant)) if grant.claim == ClaimId::new(CLIENT, 2)));
         assert!(matches!(now(renew(&*engine, 2)), Ok(RenewReply::Renewed(_))));
+    }
+
+    #[test]
+    fn a_listener_may_use_the_store_that_tells_it() {
+        let (told, done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let store = MemoryStore::new();
+            let engine = engine(&store);
+            let same = store.clone();
+            engine.listen(Arc::new(move |_| same.fail(None)));
+            assert!(is_granted(now(claim(&*engine, 1))));
+            assert!(!is_granted(now(claim(&*engine, 2))));
+            store.expire(&name());
+            assert!(!is_granted(now(claim(&*engine, 1))));
+            let release = ReleaseCall::new(name(), ClaimId::new(CLIENT, 2), Manner::Own { keep: Duration::ZERO });
+            now(engine.release(release)).unwrap();
+            told.send(()).unwrap();
+        });
+        done.recv_timeout(Duration::from_secs(20)).expect("the store must not be locked while it tells");
     }
 
     #[test]
