@@ -10,12 +10,13 @@ mod support;
 
 use leasehold::blocking::{Client, Guard};
 use proxy::Proxy;
-use std::fs::File;
+use std::fs::{self, File};
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 use support::server::Server;
-use support::{Place, Running, until, until_exists};
+use support::{Place, Running, until};
 
 /// Longer than the longest fault of many side by side takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,9 +67,16 @@ impl Scene {
         let proxy = Proxy::to(server.port());
         let ttl = Duration::from_millis(1_000 + run * 2_000 / runs().max(1));
         let url = format!("redis://{user}127.0.0.1:{}", proxy.port());
-        let holder = place
-            .start("holder", &["run", "a", "--url", &url, "--ttl", &format!("{}ms", ttl.as_millis()), "--", "bash", "-c", TREE]);
-        until_exists(&place.path("up"));
+        let ttl_text = format!("{}ms", ttl.as_millis());
+        let start = || place.start("holder", &["run", "a", "--url", &url, "--ttl", &ttl_text, "--", "bash", "-c", TREE]);
+        let mut holder = start();
+        until("a command that runs", || {
+            // On a busy machine too little may be left of the lease to start it.
+            if let Ok(Some(_)) = holder.0.try_wait() {
+                holder = start();
+            }
+            place.path("up").exists().then_some(())
+        });
         Scene { place, server, proxy, holder, ttl, run }
     }
 
@@ -78,10 +86,10 @@ impl Scene {
         let client = Client::connect(&self.server.url()).unwrap();
         let lock = client.mutex("a").unwrap().ttl(self.ttl);
         let (granted, grant) = channel();
-        let tree = self.place.path("tree");
+        let dir = self.place.path("");
         let waiting = thread::spawn(move || {
             let guard = lock.acquire();
-            let gone = File::open(tree).unwrap().try_lock().is_ok();
+            let gone = File::open(dir.join("tree")).unwrap().try_lock().is_ok() || !runs_any(&dir);
             granted.send((guard, gone)).unwrap();
         });
         let in_line = || client.inspect("a").is_ok_and(|seen| seen.waiters.len() == 1);
@@ -111,6 +119,28 @@ impl Scene {
 
 fn is_tree_gone(place: &Place) -> bool {
     File::open(place.path("tree")).unwrap().try_lock().is_ok()
+}
+
+/// True if a process of the tree can still run code of its own. One that was killed cannot, but on a busy machine the kernel
+/// may take a while to clear it away, and to free its flock.
+fn runs_any(dir: &Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let here = fs::canonicalize(dir).unwrap();
+    processes.filter(|process| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == here)).any(|process| {
+        let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+        let is_of_tree = ["bash", "sh", "sleep", "setsid", "flock"].contains(&field("Name:").as_str());
+        let is_killed = u64::from_str_radix(&field("SigPnd:"), 16).is_ok_and(|pending| pending & (1 << 8) != 0);
+        is_of_tree && !is_killed && !is_exiting(&process)
+    })
+}
+
+/// By the kernel's own flag of the process.
+fn is_exiting(process: &Path) -> bool {
+    const EXITING: u64 = 4;
+    let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_whitespace().nth(6).and_then(|flags| flags.parse().ok()).is_none_or(|flags: u64| flags & EXITING != 0)
 }
 
 #[test]
