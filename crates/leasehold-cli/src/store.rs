@@ -134,20 +134,28 @@ fn absolute(url: &str) -> String {
     format!("sqlite:{}?{query}", whole.display())
 }
 
-/// The URL without what stands before the `@` of its host part.
+/// The URL without what stands before the `@` of its host part, and without such options.
 fn without_user(url: &str) -> String {
-    match user_part(url) {
+    without_secret_options(&match user_part(url) {
         Some((start, end)) => format!("{}{}", &url[..start], &url[end..]),
         None => url.into(),
-    }
+    })
 }
 
 /// The URL as it may be shown.
 fn redacted(url: &str) -> String {
-    match user_part(url) {
+    without_secret_options(&match user_part(url) {
         Some((start, end)) => format!("{}…@{}", &url[..start], &url[end..]),
         None => url.into(),
-    }
+    })
+}
+
+/// The URL without the options that name a user and a password.
+fn without_secret_options(url: &str) -> String {
+    let Some((place, options)) = url.split_once('?') else { return url.into() };
+    let harmless = |option: &&str| !["user=", "password="].iter().any(|secret| option.starts_with(secret));
+    let rest: Vec<&str> = options.split('&').filter(harmless).collect();
+    if rest.is_empty() { place.into() } else { format!("{place}?{}", rest.join("&")) }
 }
 
 /// From where to where the user's name and password stand, the `@` included.
@@ -175,6 +183,9 @@ mod tests {
             assert!(shown.contains('h'), "{shown}");
         }
         assert_eq!(format!("{:?}", store("redis://h:1/0")), "redis://h:1/0");
+        let socket = store("redis+unix:///s?db=1&user=u&password=secret&prefix=x");
+        assert_eq!(format!("{socket:?}"), "redis+unix:///s?db=1&prefix=x");
+        assert_eq!(socket.fingerprint(), store("redis+unix:///s?db=1&prefix=x").fingerprint());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The system calls that no safe crate of ours has: signals as events, an inherited descriptor. The only file with `unsafe`.
 
+use rustix::process::{Pid, getpriority_process, setpriority_process};
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -137,6 +138,20 @@ pub fn before_exec(command: &mut Command, mask: Mask, prepare: impl Fn() + Send 
     };
     // SAFETY: by this function's rule and that of `change`, `work` only makes system calls.
     unsafe { command.pre_exec(work) };
+}
+
+/// Lets a process, this one if `None`, run before all others, where this user may do that; returns its niceness until then.
+pub fn hurry(pid: Option<Pid>) -> i32 {
+    let niceness = getpriority_process(pid).unwrap_or(0);
+    // Refused to most users: then it takes its turn like everybody.
+    let _ = setpriority_process(pid, -20);
+    niceness
+}
+
+/// Gives this process the niceness that it had; a plain system call, fit for use between fork and exec.
+pub fn be_as_nice(niceness: i32) {
+    // To be nicer is always allowed, and nobody who may not was hurried.
+    let _ = setpriority_process(None, niceness);
 }
 
 /// Gives the terminal behind `tty`, which must be open, to this process's group; a plain system call, fit for use between

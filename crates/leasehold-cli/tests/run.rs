@@ -72,7 +72,7 @@ fn stdin_and_stdout_are_the_commands() {
 #[test]
 fn the_command_inherits_signals_and_descriptors_as_if_started_directly() {
     let place = Place::new();
-    let script = "grep -E 'SigBlk|SigIgn' /proc/self/status; ls /proc/$$/fd; umask; pwd";
+    let script = "grep -E 'SigBlk|SigIgn' /proc/self/status; ls /proc/$$/fd; umask; nice; pwd";
     let mut bare = std::process::Command::new("sh");
     let bare = bare.args(["-c", script]).current_dir(place.path("")).stdin(Stdio::null()).output().unwrap();
     assert_eq!(out(&place.output(&["run", "a", "--", "sh", "-c", script])), out(&bare));

@@ -4,8 +4,12 @@
 mod support;
 
 use leasehold::{Client, ErrorKind, Guard, GuardState, LostWhy, Mutex, Released};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 use support::proxy::Proxy;
 use support::redis::RedisServer;
@@ -74,57 +78,71 @@ const SILENCES: [Fault; 5] = [
     }),
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_return_within_their_timeout_whatever_is_silent() {
-    for (fault, break_it) in SILENCES {
-        let mut server = RedisServer::start();
-        let proxy = Proxy::to(server.port());
-        let client = join(&proxy.url()).await;
-        break_it(&mut server, &proxy);
-        for timeout in [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(1_200)] {
-            let begun = Instant::now();
-            let error = lock(&client).acquire_timeout(timeout).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}: {error}");
-            assert!(begun.elapsed() < timeout + SLACK, "{fault}: {timeout:?} took {:?}", begun.elapsed());
-        }
-        let begun = Instant::now();
-        let error = lock(&client).try_acquire().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}: {error}");
-        assert!(begun.elapsed() < BEAT + SLACK, "{fault}: a try took {:?}", begun.elapsed());
-        let begun = Instant::now();
-        let error = client.inspect("a").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}: {error}");
-        assert!(begun.elapsed() < Duration::from_secs(2) + SLACK, "{fault}: a look took {:?}", begun.elapsed());
-        server.thaw_if_frozen();
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// All of them side by side.
+async fn all_silences(test: impl Fn(&'static str, fn(&mut RedisServer, &Proxy)) -> Task) {
+    let tasks: Vec<_> = SILENCES.into_iter().map(|(fault, break_it)| tokio::spawn(test(fault, break_it))).collect();
+    for task in tasks {
+        task.await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn releases_and_goodbyes_end_in_time_whatever_is_silent() {
-    for (fault, break_it) in SILENCES {
-        let mut server = RedisServer::start();
-        let proxy = Proxy::to(server.port());
-        let hold = async |ttl: Duration| {
-            let client = join(&proxy.url()).await;
-            let guard = client.mutex(format!("{}", ttl.as_secs())).unwrap().ttl(ttl).acquire().await.unwrap();
-            (client, guard)
-        };
-        let (_kept, released) = hold(TTL).await;
-        let (shut, held) = hold(Duration::from_secs(60)).await;
-        let dropped = hold(Duration::from_secs(61)).await;
-        break_it(&mut server, &proxy);
+async fn calls_return_within_their_timeout_whatever_is_silent() {
+    all_silences(|fault, break_it| Box::pin(calls_return(fault, break_it))).await;
+}
+
+async fn calls_return(fault: &'static str, break_it: fn(&mut RedisServer, &Proxy)) {
+    let mut server = RedisServer::start();
+    let proxy = Proxy::to(server.port());
+    let client = join(&proxy.url()).await;
+    break_it(&mut server, &proxy);
+    for timeout in [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(1_200)] {
         let begun = Instant::now();
-        let answer = released.release().await;
-        assert!(begun.elapsed() < BEAT + SLACK, "{fault}: a release took {:?}: {answer:?}", begun.elapsed());
-        let begun = Instant::now();
-        drop(dropped);
-        assert!(begun.elapsed() < Duration::from_millis(200) + SLACK, "{fault}: a drop took {:?}", begun.elapsed());
-        let begun = Instant::now();
-        shut.shutdown().await;
-        assert!(begun.elapsed() < Duration::from_secs(2) + SLACK, "{fault}: a shutdown took {:?}", begun.elapsed());
-        drop(held);
-        server.thaw_if_frozen();
+        let error = lock(&client).acquire_timeout(timeout).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}: {error}");
+        assert!(begun.elapsed() < timeout + SLACK, "{fault}: {timeout:?} took {:?}", begun.elapsed());
     }
+    let begun = Instant::now();
+    let error = lock(&client).try_acquire().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}: {error}");
+    assert!(begun.elapsed() < BEAT + SLACK, "{fault}: a try took {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let error = client.inspect("a").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}: {error}");
+    assert!(begun.elapsed() < Duration::from_secs(2) + SLACK, "{fault}: a look took {:?}", begun.elapsed());
+    server.thaw_if_frozen();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn releases_and_goodbyes_end_in_time_whatever_is_silent() {
+    all_silences(|fault, break_it| Box::pin(goodbyes_end(fault, break_it))).await;
+}
+
+async fn goodbyes_end(fault: &'static str, break_it: fn(&mut RedisServer, &Proxy)) {
+    let mut server = RedisServer::start();
+    let proxy = Proxy::to(server.port());
+    let hold = async |ttl: Duration| {
+        let client = join(&proxy.url()).await;
+        let guard = client.mutex(format!("{}", ttl.as_secs())).unwrap().ttl(ttl).acquire().await.unwrap();
+        (client, guard)
+    };
+    let (_kept, released) = hold(TTL).await;
+    let (shut, held) = hold(Duration::from_secs(60)).await;
+    let dropped = hold(Duration::from_secs(61)).await;
+    break_it(&mut server, &proxy);
+    let begun = Instant::now();
+    let answer = released.release().await;
+    assert!(begun.elapsed() < BEAT + SLACK, "{fault}: a release took {:?}: {answer:?}", begun.elapsed());
+    let begun = Instant::now();
+    drop(dropped);
+    assert!(begun.elapsed() < Duration::from_millis(200) + SLACK, "{fault}: a drop took {:?}", begun.elapsed());
+    let begun = Instant::now();
+    shut.shutdown().await;
+    assert!(begun.elapsed() < Duration::from_secs(2) + SLACK, "{fault}: a shutdown took {:?}", begun.elapsed());
+    drop(held);
+    server.thaw_if_frozen();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -384,4 +402,49 @@ async fn plain_set_nx_px_and_we_exclude_each_other() {
     assert!(begun.elapsed() >= Duration::from_millis(1_300), "the foreign lease was cut short: {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_millis(1_500) + BEAT + SLACK, "{:?}", begun.elapsed());
     guard.release().await.unwrap();
+}
+
+/// A proxy that knows no `HELLO` with arguments, and says so in words of its own.
+fn without_hello(server_port: u16, refusal: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = TcpStream::connect(("127.0.0.1", server_port)).unwrap();
+            let (mut from_server, mut to_client) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+            thread::spawn(move || refuse_hello(client, server, refusal));
+        }
+    });
+    port
+}
+
+fn refuse_hello(mut client: TcpStream, mut server: TcpStream, refusal: &str) {
+    let mut buffer = [0; 65536];
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
+        // It comes first on a connection, and alone.
+        let refused = buffer[..read].starts_with(b"*2\r\n$5\r\nHELLO") || buffer[..read].starts_with(b"*5\r\n$5\r\nHELLO");
+        let passed = if refused { client.write_all(refusal.as_bytes()) } else { server.write_all(&buffer[..read]) };
+        if passed.is_err() {
+            break;
+        }
+    }
+    let _ = server.shutdown(Shutdown::Both);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_refuses_hello_in_its_own_words_is_polled() {
+    let server = RedisServer::start();
+    let refusals = ["-ERR unsupported command 'hello'\r\n", "-ERR wrong number of arguments\r\n", "-NOPROTO no\r\n", "-ERR\r\n"];
+    for refusal in refusals {
+        let url = format!("redis://127.0.0.1:{}", without_hello(server.port(), refusal));
+        let (one, two) = (join(&url).await, join(&url).await);
+        let guard = lock(&one).acquire().await.unwrap();
+        let waiting = in_line(&two).await;
+        guard.release().await.unwrap();
+        let begun = Instant::now();
+        let next = granted(waiting).await;
+        assert!(begun.elapsed() < BEAT + SLACK, "{refusal}: {:?}", begun.elapsed());
+        next.release().await.unwrap();
+    }
 }

@@ -58,6 +58,8 @@ struct Keeper {
     rule: Rule,
     /// The command, once it runs.
     main: Pid,
+    /// The niceness that the command starts with.
+    niceness: i32,
     main_ended: bool,
     stopped: bool,
     killed: bool,
@@ -92,6 +94,8 @@ fn start(args: &[OsString]) -> io::Result<Keeper> {
         terminal,
         rule,
         main: getpid(),
+        // On a busy machine a keeper that queues for its turn is late for the kill.
+        niceness: sys::hurry(None),
         main_ended: false,
         stopped: false,
         killed: false,
@@ -122,10 +126,11 @@ impl Keeper {
         command.args(&words[1..]);
         let group = if self.terminal.place == Place::Shared { job.as_raw_nonzero().get() } else { 0 };
         command.process_group(group);
-        let tty = self.terminal.for_command();
+        let (tty, niceness) = (self.terminal.for_command(), self.niceness);
         sys::before_exec(&mut command, setup.mask, move || {
             // If the keeper is killed, the command goes with it at once; `leasehold` then ends the rest.
             let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+            sys::be_as_nice(niceness);
             if let Some(tty) = tty {
                 sys::take_foreground(tty);
             }

@@ -80,7 +80,8 @@ impl Server {
         let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
         let mut answer = String::new();
         let asked = socket.write_all(b"INFO server\r\nQUIT\r\n").and_then(|()| socket.read_to_string(&mut answer));
-        asked.is_ok() && answer.contains(&format!("process_id:{}\r\n", self.process.pid()))
+        // One that asks for a password is up as well.
+        asked.is_ok() && (answer.starts_with("-NOAUTH") || answer.contains(&format!("process_id:{}\r\n", self.process.pid())))
     }
 }
 

@@ -40,7 +40,8 @@ pub(crate) async fn open(url: &str, context: Context) -> Result<Arc<dyn Engine>,
         }
         #[cfg(not(feature = "redis"))]
         "redis" | "rediss" | "redis+unix" => Err(lacks(scheme)),
-        _ => Err(unknown(Some(scheme))),
+        // Anything else than a scheme may be a part of a password.
+        _ => Err(unknown(Some(scheme).filter(|text| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))))),
     }
 }
 

@@ -133,8 +133,13 @@ impl Target {
             "redis+unix" => UNIX_OPTIONS,
             other => return Err(Error::config(format!("the URL scheme {other:?} is not known; known are {SCHEMES}"))),
         };
-        let query = Query::read(&url, known)?;
         let over_socket = url.scheme() == "redis+unix";
+        if !over_socket && has_stray_user(&url) {
+            return Err(Error::config(
+                "the URL has an @ behind its host: write @, /, ?, # and : of a password as %40, %2F, %3F, %23, %3A",
+            ));
+        }
+        let query = Query::read(&url, known)?;
         let db = if over_socket { query.get("db").unwrap_or_default() } else { decoded(url.path().trim_matches('/'))? };
         let (user, password) = credentials(&url, &query)?;
         let prefix = query.get("prefix").or_else(|| options.prefix.clone());
@@ -147,6 +152,12 @@ impl Target {
             space: space.map_err(|error| Error::config(error.to_string()))?,
         })
     }
+}
+
+/// True if a password seems to have been cut in two, so that its rest is taken for a path or an option, and shown as one.
+fn has_stray_user(url: &Url) -> bool {
+    let rest = [Some(url.path()), url.query(), url.fragment()];
+    url.username().is_empty() && url.password().is_none() && rest.into_iter().flatten().any(|part| part.contains('@'))
 }
 
 fn place(url: &Url, query: &Query, options: &RedisOptions) -> Result<Place, Error> {
@@ -282,7 +293,9 @@ mod tests {
         let url = "redis://me:hunter2@localhost/0";
         let shown = format!("{:?}", read(url).unwrap());
         assert!(shown.contains("me") && !shown.contains("hunter2"), "{shown}");
-        for url in ["redis://me:hunter2@localhost/0?nope=1", "redis://me:hunter2@local host", "foo://me:hunter2@h"] {
+        let broken = ["redis://me:7/hunter2@h", "redis://me:7?hunter2@h", "redis://me:7?hunter2=@h", "redis://me:7#hunter2@h"];
+        let refused = ["redis://me:hunter2@localhost/0?nope=1", "redis://me:hunter2@local host", "foo://me:hunter2@h"];
+        for url in broken.into_iter().chain(refused) {
             assert!(!read(url).unwrap_err().to_string().contains("hunter2"));
         }
     }

@@ -50,11 +50,6 @@ impl Fault {
         matches!(self, Fault::Refused { code, .. } if code == wanted)
     }
 
-    /// True if the server does not know the command.
-    pub(super) fn is_unknown_command(&self) -> bool {
-        matches!(self, Fault::Refused { code, detail, .. } if code == "ERR" && detail.to_ascii_lowercase().starts_with("unknown command"))
-    }
-
     /// What it means to the caller, in words of our own: a server's text may repeat keys and arguments.
     pub(super) fn into_error(self, space: &Space) -> Error {
         match self {

@@ -72,6 +72,9 @@ const BACKLOG: usize = 4096;
 /// The oldest server that has all that the scripts use.
 const OLDEST: u32 = 7;
 
+/// What is refused for another reason than the protocol.
+const MENDED_BY_NO_PROTOCOL: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS"];
+
 /// The name by which a server knows a script.
 static HASHES: LazyLock<HashMap<&'static str, String>> =
     LazyLock::new(|| ALL.iter().map(|script| (script.name, redis::Script::new(script.source).get_hash().to_owned())).collect());
@@ -82,7 +85,8 @@ static HASHES: LazyLock<HashMap<&'static str, String>> =
 /// Config, permission and unsupported, where waiting cannot mend it; else unavailable.
 pub(super) async fn open(target: &Target, purpose: Purpose) -> Result<Greeting, Error> {
     match attach(target, &purpose, ProtocolVersion::RESP3).await {
-        Err(fault) if fault.is_unknown_command() || fault.says("NOPROTO") || fault.says("NOPERM") => {}
+        // Whatever a proxy says to a HELLO that it does not know: whether it serves without is seen by trying.
+        Err(fault) if fault.is_definite() && !MENDED_BY_NO_PROTOCOL.iter().any(|code| fault.says(code)) => {}
         Err(fault) => return Err(unreachable(fault, target)),
         Ok((link, traffic)) => return greet(target, &purpose, link, traffic).await,
     }
