@@ -27,9 +27,9 @@ pub(super) struct Asking<E> {
 }
 
 impl<E: Trouble> Asking<E> {
-    pub(super) fn new(now: Instant) -> Asking<E> {
+    pub(super) fn new(next_ask: Instant) -> Asking<E> {
         Asking {
-            next_ask: now,
+            next_ask,
             known: false,
             trouble: Some(E::unanswered()),
             contention: Contention::default(),

@@ -75,6 +75,8 @@ pub struct Start {
     pub wait: Wait,
     /// True if the grant is told only once the full ttl is in force.
     pub full_ttl: bool,
+    /// How long after its start it asks first.
+    pub pause: Duration,
     /// Seed of the jitter.
     pub seed: u64,
 }
@@ -252,11 +254,11 @@ struct Calls {
 }
 
 impl<E: Trouble> Holder<E> {
-    /// A machine that wants to ask at once.
+    /// A machine that asks after its pause.
     pub fn new(start: Start, now: Instant) -> Holder<E> {
         Holder {
             start,
-            phase: Phase::Asking(Asking::new(now)),
+            phase: Phase::Asking(Asking::new(now + start.pause)),
             calls: Calls::default(),
             sent_asks: SentAsks::default(),
             jitter: Jitter::new(start.seed),

@@ -39,18 +39,15 @@ fn token(n: u64) -> Token {
     Token::new(0, n).unwrap()
 }
 
+fn start(wait: Wait, policy: HoldPolicy, full_ttl: bool) -> Start {
+    let (claim, want, timing) = (ClaimId::new(1, 2), Want::ALL_OF_ONE, Timing::default());
+    Start { claim, want, policy, timing, wait, full_ttl, pause: Duration::ZERO, seed: 3 }
+}
+
 impl World {
     fn new(wait: Wait, policy: HoldPolicy, full_ttl: bool) -> World {
         let now = Instant::from_nanos(1_000_000_000_000);
-        let start = Start {
-            claim: ClaimId::new(1, 2),
-            want: Want::ALL_OF_ONE,
-            policy,
-            timing: Timing::default(),
-            wait,
-            full_ttl,
-            seed: 3,
-        };
+        let start = start(wait, policy, full_ttl);
         World { now, holder: Holder::new(start, now) }
     }
 
@@ -198,6 +195,17 @@ fn a_waiter_never_asks_in_a_hot_loop() {
         world.claim_reply(ask.no, ClaimReply::Queued(left(0)));
         assert!(world.holder.poll_wake().unwrap() >= asked_at + Duration::from_millis(10));
     }
+}
+
+#[test]
+fn a_machine_with_a_pause_asks_after_it_and_gives_up_in_time() {
+    let now = Instant::from_nanos(1_000_000_000_000);
+    let start = Start { pause: BEAT, ..start(Wait::Until(now + BEAT * 2), HoldPolicy::with_ttl(TTL), false) };
+    let mut world = World { now, holder: Holder::new(start, now) };
+    assert_eq!(world.maybe_request(), None);
+    assert_eq!(world.holder.poll_wake(), Some(now + BEAT));
+    world.pass(BEAT);
+    assert!(matches!(world.request().verb, Verb::Claim(_)));
 }
 
 #[test]

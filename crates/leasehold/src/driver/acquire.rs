@@ -39,21 +39,22 @@ impl Driver {
             Patience::For(span) => Wait::Until(self.world.now() + span),
             Patience::Forever => Wait::Until(Instant::FAR),
         };
+        let mut spent = 0;
         loop {
-            match self.attempt(order, wait).await {
+            match self.attempt(order, (wait, pause_after(spent))).await {
                 Ok(claimant) => return Ok(Some(claimant)),
                 Err(Failed::Held(_)) => return Ok(None),
                 Err(Failed::Trouble(error)) => return Err(error.about(&order.resource)),
                 Err(Failed::Spent) if wait == Wait::Once => {
                     return Err(Error::unavailable("the store answered too late for the lease").about(&order.resource));
                 }
-                Err(Failed::Spent) => {}
+                Err(Failed::Spent) => spent += 1,
             }
         }
     }
 
-    async fn attempt(self: &Arc<Driver>, order: &Order, wait: Wait) -> Result<Arc<Claimant>, Failed<Error>> {
-        let pending = Pending::new(self, order, wait);
+    async fn attempt(self: &Arc<Driver>, order: &Order, timing: (Wait, Duration)) -> Result<Arc<Claimant>, Failed<Error>> {
+        let pending = Pending::new(self, order, timing);
         let mut pending = pending.ok_or_else(|| Failed::Trouble(super::shut_down()))?;
         let claimant = Arc::clone(&pending.claimant);
         if let Some(request) = self.advance(&claimant, Input::Tick) {
@@ -105,6 +106,14 @@ impl Driver {
     }
 }
 
+/// How long an attempt waits after so many that were spent: a store that spends them all is not asked in a hot loop.
+fn pause_after(spent: u32) -> Duration {
+    match spent {
+        0 | 1 => Duration::ZERO,
+        more => Duration::from_millis(25) * (1 << more.min(6)),
+    }
+}
+
 /// A claim whose grant somebody waits for.
 struct Pending<'a> {
     driver: &'a Arc<Driver>,
@@ -113,7 +122,7 @@ struct Pending<'a> {
 }
 
 impl<'a> Pending<'a> {
-    fn new(driver: &'a Arc<Driver>, order: &Order, wait: Wait) -> Option<Pending<'a>> {
+    fn new(driver: &'a Arc<Driver>, order: &Order, (wait, pause): (Wait, Duration)) -> Option<Pending<'a>> {
         let start = Start {
             claim: driver.fresh_claim(),
             want: order.want,
@@ -121,6 +130,7 @@ impl<'a> Pending<'a> {
             timing: driver.timing,
             wait,
             full_ttl: order.full_ttl,
+            pause,
             seed: driver.world.random(),
         };
         let claimant = driver.enlist(order.resource.clone(), start)?;

@@ -66,6 +66,10 @@ impl Fault {
 fn refusal(code: &str, detail: &str, (what, space): (&'static str, &Space)) -> Error {
     let unavailable = |message: &str| Error::unavailable(message);
     match code {
+        "UNTRUSTED" => Error::config(
+            "the TLS handshake failed: the server's certificate is not trusted or is for another name (?ca= names its roots), or \
+             the server does not speak TLS",
+        ),
         "NOAUTH" => Error::permission("the server asks for a password, and the URL has none"),
         "WRONGPASS" => Error::permission("the server refuses this user or password"),
         "NOPERM" => forbidden(detail, what, space),

@@ -104,7 +104,7 @@ fn unreachable(fault: Fault, target: &Target) -> Error {
 type Attached = (Arc<Link>, BoxFuture<'static, ()>);
 
 async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -> Result<Attached, Fault> {
-    let stream = stream::open(target).await.map_err(|_| Fault::Lost)?;
+    let stream = stream::open(target).await.map_err(|error| unopened(&error))?;
     let grip = stream.grip.clone();
     let mut info = RedisConnectionInfo::default().set_protocol(protocol).set_skip_set_lib_name();
     if let Some(user) = &target.user {
@@ -127,6 +127,15 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
     let link = Link { id: purpose.id, grip, connection, ledger: purpose.ledger.clone(), hears: AtomicBool::new(false) };
     Ok((Arc::new(link), traffic.boxed()))
+}
+
+/// Waiting mends a network; it does not mend a certificate.
+fn unopened(error: &std::io::Error) -> Fault {
+    // Only the TLS handshake finds data invalid here.
+    if error.kind() == std::io::ErrorKind::InvalidData {
+        return Fault::Refused { code: "UNTRUSTED".to_owned(), detail: String::new(), what: "TLS" };
+    }
+    Fault::Lost
 }
 
 /// The crate tells some refusals of `HELLO` and `AUTH` by kinds of its own.
