@@ -1,4 +1,4 @@
-//! The contract between the library and a store: five verbs and a stream of notices.
+//! The contract between the library and a store: five verbs and a listener for notices.
 
 use crate::error::Error;
 use crate::world::World;
