@@ -328,12 +328,45 @@ async fn a_queue_full_of_dead_entries_is_passed_in_bounded_steps() {
     let server = RedisServer::start();
     let client = Client::join(&server.url()).await;
     let (holder, _) = client.hold("r").await;
+    let (waiter, _) = client.wait_for("r").await;
     let queue = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r")).queue;
     let mut connection = server.connection();
     for at in 0..450 {
-        redis::cmd("RPUSH").arg(&queue).arg(format!("1 {at:032x}")).exec(&mut connection).unwrap();
+        redis::cmd("LPUSH").arg(&queue).arg(format!("1 {at:032x}")).exec(&mut connection).unwrap();
     }
     assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+    assert!(matches!(client.renew("r", waiter).await.unwrap(), RenewReply::Renewed(_)), "the waiter behind them is granted");
+    client.release("r", waiter).await.unwrap();
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_that_passed_the_queue_hands_over_to_it_once_a_waiter_has_asked_again() {
+    let server = RedisServer::start();
+    let (client, newcomer) = (Client::join(&server.url()).await, Client::join(&server.url()).await);
+    client.hold("r").await;
+    let (waiter, _) = client.wait_for("r").await;
+    // As if the holder's lease had ended: the newcomer asks by native commands, which know of no queue.
+    server.query::<u64>(&["DEL", "leasehold:r"]);
+    let (passed, _) = newcomer.hold("r").await;
+    let beat = client.ask("r", waiter, (2, true)).await.unwrap();
+    assert!(matches!(beat, ClaimReply::Queued(_)), "{beat:?}");
+    assert_eq!(newcomer.release("r", passed).await.unwrap(), ReleaseReply::Released);
+    assert!(matches!(client.renew("r", waiter).await.unwrap(), RenewReply::Renewed(_)), "the lock was handed over");
+    client.release("r", waiter).await.unwrap();
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_nobody_waits_for_any_more_is_released_like_any_other() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let (waiter, _) = client.wait_for("r").await;
+    client.release("r", waiter).await.unwrap();
+    assert!(matches!(client.renew("r", holder).await.unwrap(), RenewReply::Renewed(_)));
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Absent);
     assert!(residue(&server).is_empty());
 }
 

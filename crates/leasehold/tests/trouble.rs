@@ -250,7 +250,8 @@ async fn a_stale_guard_never_deletes_its_successors_hold() {
     proxy.black_hole(false);
     sleep(TTL * 2).await;
     next.check(Duration::ZERO).unwrap();
-    assert_eq!(server.query::<String>(&["GET", "leasehold:a"]), next.claim().to_string());
+    let value = server.query::<String>(&["GET", "leasehold:a"]);
+    assert!(value.starts_with(&next.claim().to_string()), "{value}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

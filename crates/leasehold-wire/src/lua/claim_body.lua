@@ -2,9 +2,9 @@
 -- claim.lua, its second half: the decision.
 local id, ttl, delay, ask = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
-local function hold()
+local function hold(value)
   local token = call('INCR', COUNTER)
-  call('SET', LOCK, value_of(id, delay), 'PX', format('%.0f', ttl + delay))
+  call('SET', LOCK, value, 'PX', format('%.0f', ttl + delay))
   withdraw(id)
   return { 1, token }
 end
@@ -12,7 +12,7 @@ end
 -- Never shortens the lease, nor the delay behind it.
 local function refresh(left, kept)
   local token = call('INCR', COUNTER)
-  if delay > kept then call('SET', LOCK, value_of(id, delay), 'KEEPTTL') end
+  if delay > kept then call('SET', LOCK, marked(id, delay), 'KEEPTTL') end
   local whole = math.max(left - kept, ttl) + math.max(delay, kept)
   if whole ~= left then call('PEXPIRE', LOCK, format('%.0f', whole)) end
   withdraw(id)
@@ -55,10 +55,10 @@ if holder == id then
 end
 if not value then
   -- Without a queue nothing is written before the counter: with memory short, a new hold is refused.
-  if call('EXISTS', QUEUE) == 0 then return hold() end
+  if call('EXISTS', QUEUE) == 0 then return hold(delay == 0 and id or marked(id, delay)) end
   local claim, place, cut_short = take_first(id)
   if cut_short then return 5 end
-  if not claim or claim == id then return hold() end
+  if not claim or claim == id then return hold(marked(id, delay)) end
   promote(claim, place)
 end
 if ARGV[5] ~= '1' then
@@ -66,4 +66,5 @@ if ARGV[5] ~= '1' then
   return obstacle(3)
 end
 queue_up()
+if value and value == holder then call('APPEND', LOCK, '+0') end
 return obstacle(2)

@@ -34,9 +34,10 @@ local function live_until(key, till)
   return true
 end
 
--- The value of a lock with a delay behind its lease ends with "+<delay_ms>".
-local function value_of(claim, delay)
-  if delay == 0 then return claim end
+-- The value of a lock that somebody may wait for, or that has a delay behind its lease, ends with "+<delay_ms>", also for no
+-- delay: an ordinary release compares with the bare claim, and only where that fails does it pay for a look at the queue.
+-- A mark that outlives its waiters costs that look once. A lock that was taken past the queue has none until the next ask.
+local function marked(claim, delay)
   return claim .. '+' .. format('%.0f', delay)
 end
 
@@ -90,7 +91,7 @@ end
 -- Makes a waiter the holder for the rest of its place. The counter first: if it fails, nothing is granted.
 local function promote(claim, place)
   local token = call('INCR', COUNTER)
-  call('SET', LOCK, value_of(claim, place.delay), 'PXAT', format('%.0f', floor(place.till / 1000) + place.delay))
+  call('SET', LOCK, claim .. '+' .. place.delay, 'PXAT', format('%.0f', floor(place.till / 1000) + place.delay))
   tell(claim, 'granted ' .. claim .. ' ' .. place.ask .. ' ' .. format('%.0f', token))
 end
 

@@ -4,16 +4,15 @@
 -- returns 1 released; 2 absent; {3, left_ms, value} taken by another; 5 again: what was held is still held
 -- O(1) amortised: at most 100 dead entries of the queue are passed per call.
 -- The uncontended path comes first and pays for nothing else, not even for arguments: each would cost it 3 %. So the other
--- keys, of the same slot, are derived from the queue's where there is one. With a queue the first write is a pop, so that
--- the rest is allowed when memory is short (a script is refused only before its first write).
+-- keys, of the same slot, are derived from the queue's where somebody may wait. With a queue the first write is a pop, so
+-- that the rest is allowed when memory is short (a script is refused only before its first write).
+local value = redis.call('GET', KEYS[1])
+if value == ARGV[1] and not ARGV[2] then return redis.call('DEL', KEYS[1]) end
 local call, LOCK, QUEUE = redis.call, KEYS[1], KEYS[2]
-local value, entry = call('GET', LOCK), nil
-if value == ARGV[1] and not ARGV[2] then
+local entry
+if value == ARGV[1] .. '+0' and not ARGV[2] then
   entry = call('LPOP', QUEUE)
-  if not entry then
-    call('DEL', LOCK)
-    return 1
-  end
+  if not entry then return call('DEL', LOCK) end
 end
 local at = string.find(QUEUE, '\1q', 1, true)
 local prefix, tail = string.sub(QUEUE, 1, at - 1), string.sub(QUEUE, at + 2)
@@ -33,7 +32,7 @@ if entry then
       local token = call('INCR', COUNTER)
       call('HDEL', PLACES, claim)
       -- Microseconds without their last three digits are whole milliseconds.
-      call('SET', LOCK, claim, 'PXAT', string.sub(till, 1, -4))
+      call('SET', LOCK, claim .. '+0', 'PXAT', string.sub(till, 1, -4))
       redis.pcall('PUBLISH', CHANNELS .. string.sub(claim, 1, 16), 'granted ' .. claim .. ' ' .. ask .. ' ' .. string.format('%.0f', token))
       return 1
     end

@@ -25,7 +25,7 @@ local function end_hold()
     return 1
   end
   if manner == 'revoke' then
-    call('SET', LOCK, '!' .. value_of(id, kept), 'KEEPTTL')
+    call('SET', LOCK, '!' .. marked(id, kept), 'KEEPTTL')
     return 1
   end
   return pass_on()
