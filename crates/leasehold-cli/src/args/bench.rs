@@ -18,12 +18,12 @@ pub struct Bench {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    #[command(flatten)]
-    #[allow(missing_docs)]
-    pub load: LoadArgs,
     /// Sell a stock under the lock while holders are killed and paused, and count what went wrong
     #[arg(long)]
     pub verify: bool,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub load: LoadArgs,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub sale: SaleArgs,

@@ -59,7 +59,7 @@ impl Plan {
 
     /// A pause that is to end: longer than the ttl, and others have sold meanwhile. Where nobody can sell, since the lock never
     /// expires, it ends after `at_most`.
-    pub fn to_continue(&mut self, now: Instant, sold: u64, at_most: Duration) -> Option<Buyer> {
+    pub fn next_to_go_on(&mut self, now: Instant, sold: u64, at_most: Duration) -> Option<Buyer> {
         let is_due = |pause: &Pause| {
             let lasted = now.since(pause.since);
             (lasted > self.ttl * 5 / 4 && sold > pause.sold) || lasted > at_most
@@ -97,11 +97,11 @@ mod tests {
         let long = Duration::from_secs(5);
         let mut plan = Plan::new(0, 1, 10, TTL);
         plan.pause(Pause { buyer: (2, 3), since: at(0), sold: 4 });
-        assert_eq!(plan.to_continue(at(1_000), 9, long), None);
-        assert_eq!(plan.to_continue(at(3_000), 4, long), None);
-        assert_eq!(plan.to_continue(at(3_000), 5, long), Some((2, 3)));
-        assert_eq!(plan.to_continue(at(9_000), 5, long), None);
+        assert_eq!(plan.next_to_go_on(at(1_000), 9, long), None);
+        assert_eq!(plan.next_to_go_on(at(3_000), 4, long), None);
+        assert_eq!(plan.next_to_go_on(at(3_000), 5, long), Some((2, 3)));
+        assert_eq!(plan.next_to_go_on(at(9_000), 5, long), None);
         plan.pause(Pause { buyer: (1, 1), since: at(0), sold: 4 });
-        assert_eq!(plan.to_continue(at(5_001), 4, long), Some((1, 1)));
+        assert_eq!(plan.next_to_go_on(at(5_001), 4, long), Some((1, 1)));
     }
 }

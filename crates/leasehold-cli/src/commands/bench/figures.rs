@@ -60,7 +60,8 @@ pub struct Spread {
 pub fn jain(shares: &[u64]) -> f64 {
     let sum: f64 = shares.iter().map(|&share| share as f64).sum();
     let squares: f64 = shares.iter().map(|&share| (share as f64).powi(2)).sum();
-    if squares == 0.0 { 1.0 } else { sum * sum / (shares.len() as f64 * squares) }
+    let index = if squares == 0.0 { 1.0 } else { sum * sum / (shares.len() as f64 * squares) };
+    (index * 1e4).round() / 1e4
 }
 
 /// How many a second.
@@ -110,7 +111,7 @@ mod tests {
     #[test]
     fn jain_is_one_for_equal_shares_and_a_share_for_one_alone() {
         assert_eq!(jain(&[5, 5, 5]), 1.0);
-        assert_eq!(jain(&[9, 0, 0]), 1.0 / 3.0);
+        assert_eq!(jain(&[9, 0, 0]), 0.3333);
         assert_eq!(jain(&[0, 0]), 1.0);
     }
 }

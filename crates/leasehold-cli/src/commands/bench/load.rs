@@ -115,7 +115,10 @@ impl<T> Place<T> {
             let _ = self.news.send(News::Ready);
             self.cue.begins().await;
             let answer = work(Seat { number: self.number, client: client.clone(), cue: self.cue.clone() }).await;
+            // Who waits while the store is down is not told so: figures of a store that is gone are none.
+            let is_there = client.inspect("leasehold-bench:end").await;
             goodbye(client).await;
+            is_there?;
             answer
         });
         let _ = self.news.send(News::Done(answer));

@@ -215,8 +215,8 @@ impl Verified {
             .collect();
         let more = match self.runs.get(1) {
             Some(run) if run.oversold > 0 => {
-                "\nWithout the check, the holder that was paused between its last look at the lock and its sale sold again what \
-                 others had sold. No lock can prevent that: only who checks the token can.\n"
+                "\nWithout the check, the holder that was paused between its last look at the lock and its sale\n\
+                 sold again what others had sold. No lock can prevent that: only who checks the token can.\n"
             }
             _ => "",
         };

@@ -41,7 +41,9 @@ pub struct Sale {
     killed: u32,
     paused: u32,
     opened: Option<Instant>,
-    last_sale: Instant,
+    /// How long nothing has been sold, and when that was looked at.
+    idle: Duration,
+    looked: Instant,
 }
 
 /// A buyer inside the shop.
@@ -81,7 +83,8 @@ impl Sale {
             killed: 0,
             paused: 0,
             opened: None,
-            last_sale: keeper::now(),
+            idle: Duration::ZERO,
+            looked: keeper::now(),
         }
     }
 
@@ -99,7 +102,11 @@ impl Sale {
             (process, said) = self.crew.hear() => self.heard(process, said)?,
             () = tokio::time::sleep(LOOK) => {}
         }
-        self.end_pauses();
+        let now = keeper::now();
+        // A longer gap is ours: we were stopped, or the host slept.
+        self.idle += now.since(self.looked).min(LOOK * 5);
+        self.looked = now;
+        self.end_pauses(now);
         Ok(self.end())
     }
 
@@ -108,7 +115,10 @@ impl Sale {
             // What a killed process had said before its end comes too late.
             _ if self.crew.is_gone(process) => {}
             None => {
-                return Err(Fault { code: exit::LOST, message: format!("process {} of the buyers ended by itself", process + 1) });
+                return Err(Fault {
+                    code: exit::LOST,
+                    message: format!("process {} of the buyers ended by itself", process + 1),
+                });
             }
             Some(Said::Failed { code, message }) => return Err(Fault { code, message }),
             Some(Said::Up) => self.is_up(),
@@ -128,7 +138,7 @@ impl Sale {
         self.up += 1;
         if self.up == self.processes {
             self.opened = Some(keeper::now());
-            self.last_sale = keeper::now();
+            self.idle = Duration::ZERO;
             self.crew.tell_all(&Told::Open);
         }
     }
@@ -171,7 +181,7 @@ impl Sale {
         let proof = self.inside.get(&who).and_then(|visit| visit.proof.clone());
         let answer = match self.shop.sell(who, item, proof.as_ref()) {
             Ok(()) => {
-                self.last_sale = keeper::now();
+                self.idle = Duration::ZERO;
                 Told::Sold { buyer: who.1 }
             }
             Err(_) => Told::Refused { buyer: who.1 },
@@ -186,9 +196,9 @@ impl Sale {
         }
     }
 
-    fn end_pauses(&mut self) {
+    fn end_pauses(&mut self, now: Instant) {
         let at_most = self.standstill() / 2;
-        while let Some(who) = self.plan.to_continue(keeper::now(), self.shop.sold, at_most) {
+        while let Some(who) = self.plan.next_to_go_on(now, self.shop.sold, at_most) {
             self.crew.go_on(who.0);
             self.crew.tell(who.0, &Told::Go { buyer: who.1 });
         }
@@ -202,7 +212,7 @@ impl Sale {
         if self.shop.left() == 0 && self.inside.is_empty() {
             return Some(End::SoldOut);
         }
-        (keeper::now().since(self.last_sale) > self.standstill()).then_some(End::Stuck)
+        (self.idle > self.standstill()).then_some(End::Stuck)
     }
 
     /// How long nothing may be sold: a dead holder's lease has to end, and dead waiters' places after it.
