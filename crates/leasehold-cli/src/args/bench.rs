@@ -105,7 +105,8 @@ redis:// URL. A run ends at the first item that is sold twice.
 
 What it does to the store: it acquires and releases locks as fast as it can, so other users of the \
 store are slowed down meanwhile. Names begin with leasehold-bench: and a random number, and no other \
-name is touched. Nothing is left behind; if this program is killed, what is left ends with the ttl.
+name is touched. Nothing is left behind; if this program is killed, what is left ends with the ttl \
+(but for setnx, whose key never ends).
 
 Exit codes: 0 all is well · 1 an item was sold twice, two held at once, a token did not rise, or the \
 sale stood still · 64 bad usage · 69 store unreachable · 77 permission refused

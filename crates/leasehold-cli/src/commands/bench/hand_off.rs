@@ -2,7 +2,7 @@
 
 use super::figures::Spans;
 use super::fresh_name;
-use super::load::{Seat, side_by_side};
+use super::load::{Cue, Seat, side_by_side};
 use super::measure::{Terms, Turnstile};
 use super::report::HandOff;
 use crate::keeper;
@@ -36,10 +36,11 @@ pub async fn measure(terms: &Terms<'_>) -> Result<HandOff, Fault> {
         let pass = Arc::clone(&shared);
         async move {
             let Seat { number, client, mut cue } = seat;
+            let until = cue.clone();
             tokio::select! {
-                answer = pass.give(&client), if number == 0 => answer,
+                answer = pass.give(&client, &until), if number == 0 => answer,
                 answer = pass.take(&client), if number == 1 => answer,
-                () = cue.over() => Ok(()),
+                () = cue.long_over() => Ok(()),
             }
         }
     };
@@ -67,10 +68,10 @@ impl Pass {
         Ok(client.mutex(&self.name)?.ttl(self.ttl))
     }
 
-    /// Until it is dropped: acquires, lets the other get in line, and releases.
-    async fn give(&self, client: &Client) -> Result<(), Fault> {
+    /// Acquires, lets the other get in line, and releases, until it is over.
+    async fn give(&self, client: &Client, until: &Cue) -> Result<(), Fault> {
         let lock = self.lock(client)?;
-        loop {
+        while !until.is_over() {
             let guard = lock.acquire().await?;
             let ticket = self.turnstile.enter(&guard);
             self.released_ns.store(0, Ordering::SeqCst);
@@ -86,13 +87,14 @@ impl Pass {
             let _ = guard.release().await;
             await_one(&self.done).await;
         }
+        self.turn.close();
+        Ok(())
     }
 
-    /// Until it is dropped: acquires when told to, takes the time, and releases.
+    /// Acquires when it is its turn, takes the time, and releases.
     async fn take(&self, client: &Client) -> Result<(), Fault> {
         let lock = self.lock(client)?;
-        loop {
-            await_one(&self.turn).await;
+        while await_one(&self.turn).await {
             let guard = lock.acquire().await?;
             let granted = keeper::now();
             let released = self.released_ns.load(Ordering::SeqCst);
@@ -107,11 +109,11 @@ impl Pass {
             let _ = guard.release().await;
             self.done.add_permits(1);
         }
+        Ok(())
     }
 }
 
-async fn await_one(semaphore: &Semaphore) {
-    if let Ok(permit) = semaphore.acquire().await {
-        permit.forget();
-    }
+/// False, once there will be no more.
+async fn await_one(semaphore: &Semaphore) -> bool {
+    semaphore.acquire().await.map(|permit| permit.forget()).is_ok()
 }

@@ -19,6 +19,9 @@ use tokio::time::sleep;
 /// How often the progress is shown.
 const STEP: Duration = Duration::from_millis(100);
 
+/// How long what is under way at the end may take. Who drops an ask leaves its withdrawal to the background, which is slower.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Who measures what, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Site<'a> {
@@ -42,10 +45,11 @@ enum Phase {
 }
 
 impl Cue {
-    /// Waits until it is over. May be dropped at any await.
-    pub async fn over(&mut self) {
+    /// Waits until it has been over for a while: what is under way then may be dropped. May be dropped at any await.
+    pub async fn long_over(&mut self) {
         // Whoever gave the cue is gone: that is the end as well.
         let _ = self.0.wait_for(|phase| *phase == Phase::Over).await;
+        sleep(GRACE).await;
     }
 
     /// True once it is over.

@@ -75,7 +75,7 @@ impl Cycle {
             let asked = keeper::now();
             let guard = tokio::select! {
                 guard = lock.acquire() => guard?,
-                () = self.cue.over() => break,
+                () = self.cue.long_over() => break,
             };
             let granted = keeper::now();
             let token = guard.token().as_u64();
