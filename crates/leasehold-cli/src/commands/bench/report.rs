@@ -90,7 +90,7 @@ impl Measured {
             }
         };
         format!(
-            "{}: {} tasks, {} clients, ttl {}\n\n\
+            "{}, {} tasks, {} clients, ttl {}\n\n\
              a lock for each task   {:.0} cycles/s\n\
              one lock for all       {:.0} hand-offs/s, fairness {:.3}\n\n\
              {spreads}\n{verdict}\n",
@@ -221,6 +221,6 @@ impl Verified {
             _ => "",
         };
         let Verified { store, processes, buyers, .. } = self;
-        format!("{store}: {processes} processes of {buyers} buyers, ttl {ttl}\n\n{}{more}", table(&rows))
+        format!("{store}, {processes} processes of {buyers} buyers, ttl {ttl}\n\n{}{more}", table(&rows))
     }
 }
