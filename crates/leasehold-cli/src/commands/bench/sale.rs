@@ -39,6 +39,7 @@ pub struct Sale {
     beliefs: Vec<Belief>,
     waits: Spans,
     killed: u32,
+    last_death: Option<Instant>,
     paused: u32,
     opened: Option<Instant>,
     /// How long nothing has been sold, and when that was looked at.
@@ -81,6 +82,7 @@ impl Sale {
             beliefs: Vec::new(),
             waits: Spans::default(),
             killed: 0,
+            last_death: None,
             paused: 0,
             opened: None,
             idle: Duration::ZERO,
@@ -91,6 +93,11 @@ impl Sale {
     /// How many items were sold.
     pub fn sold(&self) -> u64 {
         self.shop.sold
+    }
+
+    /// When a process was killed last.
+    pub fn last_death(&self) -> Option<Instant> {
+        self.last_death
     }
 
     /// Goes on until something ends it. May be dropped at any await, and taken up again.
@@ -169,6 +176,7 @@ impl Sale {
         self.crew.kill(process);
         self.killed += 1;
         let now = keeper::now();
+        self.last_death = Some(now);
         let dead: Vec<Buyer> = self.inside.keys().copied().filter(|who| who.0 == process).collect();
         for who in dead {
             // It may have renewed since it came in, but what it knew last is not told to anybody.

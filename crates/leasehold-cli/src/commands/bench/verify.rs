@@ -9,11 +9,12 @@ use super::wire::Setup;
 use super::{fresh_name, interrupted};
 use crate::args::{Bench, Protocol};
 use crate::commands::view::millis;
+use crate::keeper;
 use crate::obtain::{Ears, goodbye, refused};
 use crate::store::{Fault, Store};
-use leasehold::HoldPolicy;
+use leasehold::{Client, HoldPolicy, Instant, Mutex};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The ttl, if none is asked for: a killed holder's lock is waited for that long.
 const TTL: Duration = Duration::from_secs(1);
@@ -73,13 +74,13 @@ impl Stage<'_> {
         let connection = Connection::open(self.store, self.deal.protocol).await?;
         let name = fresh_name("");
         let lock = connection.lock(&name, self.ttl)?;
-        let answer = self.sell(&name).await;
+        let (answer, last_death) = self.sell(&name).await;
         let answer = match answer {
             Ok(run) if run.stuck => self.blame_the_store(&connection, &name).await.map(|()| run),
             other => other,
         };
         tokio::select! {
-            () = self.tidy_up(lock) => {}
+            () = self.tidy_up(&connection, lock, last_death) => {}
             signal = self.ears.end() => return Err(interrupted(signal)),
         }
         if let Connection::Leasehold(client) = connection {
@@ -88,7 +89,8 @@ impl Stage<'_> {
         answer
     }
 
-    async fn sell(&self, name: &str) -> Result<Run, Fault> {
+    /// What became of the sale, and when a process was killed last.
+    async fn sell(&self, name: &str) -> (Result<Run, Fault>, Option<Instant>) {
         let sale = &self.args.sale;
         let setup = Setup {
             url: self.store.url().into(),
@@ -97,7 +99,10 @@ impl Stage<'_> {
             ttl_ms: millis(self.ttl),
             buyers: sale.buyers,
         };
-        let crew = Crew::start(sale.processes, &setup).map_err(refused)?;
+        let crew = match Crew::start(sale.processes, &setup) {
+            Ok(crew) => crew,
+            Err(error) => return (Err(refused(error)), None),
+        };
         let mut sold = Sale::new(crew, sale, self.deal, self.ttl);
         let bar = bar(self.args, sale.stock, &self.deal.to_string());
         let answer = loop {
@@ -111,8 +116,9 @@ impl Stage<'_> {
             }
         };
         bar.finish_and_clear();
+        let last_death = sold.last_death();
         let run = sold.close(*answer.as_ref().unwrap_or(&End::Stuck)).await;
-        answer.map(|_| run)
+        (answer.map(|_| run), last_death)
     }
 
     /// A store that does not answer is no fault of the lock's.
@@ -124,16 +130,27 @@ impl Stage<'_> {
     }
 
     /// The last one turns off the light: waits until what killed buyers held and waited for is over, and leaves nothing.
-    async fn tidy_up(&self, lock: Lock) {
-        match lock {
-            Lock::Leasehold(lock) => {
-                if let Ok(Some(guard)) = lock.acquire_timeout(self.ttl * 3 + Duration::from_secs(2)).await {
-                    let _ = guard.release().await;
+    async fn tidy_up(&self, connection: &Connection, lock: Lock, last_death: Option<Instant>) {
+        let at_most = self.ttl * 3 + Duration::from_secs(5);
+        match (connection, lock) {
+            (Connection::Leasehold(client), Lock::Leasehold(lock)) => {
+                if let Some(death) = last_death {
+                    // So long may a store remember a client that is gone.
+                    sleep((death + self.ttl * 4 / 3 + Duration::from_millis(1_200)).since(keeper::now())).await;
                 }
+                let _ = timeout(at_most, bury(client, &lock)).await;
             }
-            Lock::Textbook(lock) => {
-                let _ = timeout(Duration::from_secs(2), lock.delete()).await;
-            }
+            (_, Lock::Textbook(lock)) => drop(timeout(at_most, lock.delete()).await),
+            _ => {}
         }
     }
+}
+
+/// Holds the lock once more, until others can see who holds it: with that entry, a store drops those of the dead.
+async fn bury(client: &Client, lock: &Mutex) -> Result<(), leasehold::Error> {
+    let guard = lock.acquire().await?;
+    while client.inspect(lock.resource().as_str()).await?.holders.iter().all(|holder| holder.about.is_none()) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    guard.release().await.map(|_| ())
 }
