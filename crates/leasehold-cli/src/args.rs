@@ -1,5 +1,9 @@
 //! The command line, as people write it.
 
+mod bench;
+
+pub use bench::{Bench, Protocol, SaleArgs};
+
 use crate::exit::{self, Code};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -40,6 +44,8 @@ pub enum Command {
     List(List),
     /// Show who holds a lock and who waits for it
     Inspect(Inspect),
+    /// Measure a store, or verify that nothing is sold twice under its locks
+    Bench(Bench),
     /// Print completions for a shell
     Completions(Completions),
     /// Print the manual page, or write all of them into a directory

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 /// All went well.
 pub const OK: Code = Code(0);
+/// What was verified does not hold.
+pub const VIOLATED: Code = Code(1);
 /// The command line, a name, a policy or a URL is wrong, or the store cannot do that (`EX_USAGE`).
 pub const USAGE: Code = Code(64);
 /// The store does not answer (`EX_UNAVAILABLE`).
@@ -21,7 +23,7 @@ pub const NOT_EXECUTABLE: Code = Code(126);
 pub const NOT_FOUND: Code = Code(127);
 
 /// An exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Code(u8);
 

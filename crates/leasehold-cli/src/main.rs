@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == keeper::HIDDEN) {
         return keeper::main(&words[2..]);
     }
+    if words.get(1).is_some_and(|word| word == commands::bench::buyer::HIDDEN) {
+        return commands::bench::buyer::main(&words[2..]);
+    }
     match args::Cli::try_parse_from(words) {
         Ok(cli) => commands::perform(cli.command).into(),
         Err(error) => {

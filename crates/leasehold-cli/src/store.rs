@@ -71,6 +71,16 @@ impl Store {
         Ok(Store { url: format!("sqlite:{}", path.display()), defaulted: true })
     }
 
+    /// The store at a URL that was chosen before.
+    pub fn at(url: impl Into<String>) -> Store {
+        Store { url: url.into(), defaulted: false }
+    }
+
+    /// The URL, which may hold a password.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Connects.
     ///
     /// # Errors

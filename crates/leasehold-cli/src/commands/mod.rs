@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub mod acquire;
+pub mod bench;
 pub mod completions;
 pub mod inspect;
 pub mod list;
@@ -30,6 +31,7 @@ pub fn perform(command: Command) -> Code {
         Command::Release(args) => release::release(args),
         Command::List(args) => list::list(args),
         Command::Inspect(args) => inspect::inspect(args),
+        Command::Bench(args) => bench::bench(args),
         Command::Completions(args) => completions::completions(args),
         Command::Man(args) => man::man(args),
     };

@@ -143,7 +143,7 @@ fn short_left(party: &Party) -> String {
 }
 
 /// Aligned columns, two spaces apart, nothing after the last.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();

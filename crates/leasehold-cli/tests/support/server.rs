@@ -53,6 +53,15 @@ impl Server {
 
     /// The raw answer to one command of plain words.
     pub fn query(&self, words: &str) -> String {
+        self.ask(words)
+    }
+
+    /// The same on a server that asks for a password.
+    pub fn query_as(&self, password: &str, words: &str) -> String {
+        self.ask(&format!("AUTH {password}\r\n{words}"))
+    }
+
+    fn ask(&self, words: &str) -> String {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         socket.write_all(format!("{words}\r\nQUIT\r\n").as_bytes()).unwrap();
         let mut answer = String::new();
