@@ -92,7 +92,10 @@ fn uncontended(placement: Placement, tasks: usize, quick: bool) -> Group {
 
 fn one_key(tasks: usize, quick: bool) -> Group {
     let time = if quick { ms(250) } else { ms(600) };
-    let mut members = vec![Kind::Blpop, Kind::Fifo, Kind::Ours, Kind::OursAlone, Kind::Bare, Kind::Poll1, Kind::Rslock1];
+    let mut members = vec![Kind::Blpop, Kind::Fifo, Kind::Ours, Kind::OursAlone];
+    if tasks == 16 || !quick {
+        members.extend([Kind::Bare, Kind::Poll1, Kind::Rslock1]);
+    }
     if tasks == 16 {
         members.extend([Kind::Poll10, Kind::Rslock]);
     }

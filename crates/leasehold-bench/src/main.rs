@@ -4,13 +4,16 @@ mod check;
 mod clock;
 mod contenders;
 mod groups;
+mod keeper;
 mod placement;
 mod record;
 mod run;
+mod sections;
 mod server;
 mod stats;
 mod suite;
 mod table;
+mod thresholds;
 mod worker;
 
 use clap::Parser;
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
     let done = match role.as_str() {
         "worker" => told().and_then(|spec| worker::run(&spec)).map(|()| true),
+        "keeper" => told().and_then(|spec| keeper::run(&spec)).map(|()| true),
         _ => suite::run(&Options::parse()),
     };
     match done {

@@ -55,6 +55,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The wait that so great a part of all waits does not exceed, in nanoseconds.
     pub fn wait(&self, part: f64) -> f64 {
         percentile(&self.waits, part) as f64
     }

@@ -3,7 +3,9 @@
 use crate::contenders::Kind;
 use crate::groups::{self, Group};
 use crate::run::{Outcome, run as run_once};
+use crate::sections::{self, Section};
 use crate::server::Server;
+use crate::thresholds::{self, Check};
 use crate::{Fault, Options, table};
 use std::collections::BTreeMap;
 
@@ -27,9 +29,36 @@ impl Measured {
         crate::stats::ratios(&self.figures(kind, figure), &base)
     }
 
+    /// All values of all repetitions of `kind`, sorted.
+    pub fn pooled(&self, kind: Kind, of: impl Fn(&Outcome) -> &Vec<u64>) -> Vec<u64> {
+        let mut all: Vec<u64> = self.outcomes.get(&kind).into_iter().flatten().flat_map(|outcome| of(outcome).clone()).collect();
+        all.sort_unstable();
+        all
+    }
+
     fn repeats(&self) -> usize {
         let others = self.outcomes.iter().filter(|(kind, _)| **kind != self.group.base());
         others.map(|(_, outcomes)| outcomes.len()).max().unwrap_or(usize::MAX)
+    }
+}
+
+/// Everything that was measured.
+#[derive(Clone, Debug, Default)]
+pub struct Results {
+    pub groups: Vec<Measured>,
+    pub sections: Vec<Section>,
+}
+
+impl Results {
+    /// Everything that must hold.
+    pub fn checks(&self) -> Vec<Check> {
+        let sections = self.sections.iter().flat_map(|section| section.checks.clone());
+        self.groups.iter().flat_map(thresholds::of).chain(sections).collect()
+    }
+
+    fn violations(&self) -> Vec<String> {
+        let sections = self.sections.iter().flat_map(|section| section.violations.clone());
+        self.groups.iter().flat_map(broken).chain(sections).collect()
     }
 }
 
@@ -39,22 +68,29 @@ impl Measured {
 /// What kept it from being measured.
 pub fn run(options: &Options) -> Result<bool, Fault> {
     let groups = wanted(options);
+    let sections = sections::ALL.iter().filter(|(name, _)| options.wants(name));
     if options.list {
         for group in &groups {
             group.members.iter().for_each(|kind| println!("{}", group.member_name(*kind)));
         }
+        sections.for_each(|(name, _)| println!("{name}"));
         return Ok(true);
     }
     let mut server = Server::start()?;
-    let mut violations = Vec::new();
+    let mut results = Results::default();
     for group in groups {
         let measured = measure(&mut server, group, options)?;
         print!("{}", table::group(&measured));
-        violations.extend(broken(&measured));
+        results.groups.push(measured);
     }
-    for violation in &violations {
-        println!("VIOLATION {violation}");
+    for (name, measure) in sections {
+        let section = measure(&mut server, options).map_err(|fault| format!("{name}: {fault}"))?;
+        print!("{}", table::section(&section));
+        results.sections.push(section);
     }
+    print!("\n{}", thresholds::render(&results.checks()));
+    let violations = results.violations();
+    violations.iter().for_each(|violation| println!("VIOLATION {violation}"));
     Ok(violations.is_empty())
 }
 
@@ -79,7 +115,7 @@ fn wanted(options: &Options) -> Vec<Group> {
 }
 
 fn measure(server: &mut Server, group: Group, options: &Options) -> Result<Measured, Fault> {
-    let repeats = options.repeat.unwrap_or(if options.quick { 2 } else { 5 });
+    let repeats = options.repeat.unwrap_or(if options.quick { 1 } else { 5 });
     let mut outcomes: BTreeMap<Kind, Vec<Outcome>> = BTreeMap::new();
     let turns = (0..repeats).flat_map(|_| group.members.clone()).chain([group.base()]);
     for kind in turns {

@@ -2,7 +2,8 @@
 
 use crate::contenders::Kind;
 use crate::groups::Figure;
-use crate::stats::{Spread, spread};
+use crate::sections::Section;
+use crate::stats::{Spread, percentile, spread};
 use crate::suite::Measured;
 
 /// A table in Markdown whose columns line up.
@@ -86,6 +87,11 @@ pub fn group(measured: &Measured) -> String {
     format!("\n{}\n{}", group.name, render(&rows))
 }
 
+/// The name of a section, what it did, and its table.
+pub fn section(section: &Section) -> String {
+    format!("\n{}: {}\n{}", section.name, section.about, render(&section.rows))
+}
+
 fn row(measured: &Measured, kind: Kind) -> Vec<String> {
     let group = &measured.group;
     let figure = group.figure;
@@ -97,10 +103,12 @@ fn row(measured: &Measured, kind: Kind) -> Vec<String> {
         _ => median(&values),
     };
     let mut row = vec![kind.name().to_owned(), main];
-    row.push(ratio(&measured.ratios(kind, group.base(), |outcome| figure.of(outcome))));
+    row.push(match kind == group.base() {
+        true => "1".into(),
+        false => ratio(&measured.ratios(kind, group.base(), |outcome| figure.of(outcome))),
+    });
     if figure == Figure::Gap {
-        let p99 = measured.figures(kind, |outcome| crate::stats::percentile(&outcome.gaps, 0.99) as f64);
-        row.push(spread(&p99).map_or("–".into(), |spread| time(spread.median)));
+        row.push(time(percentile(&measured.pooled(kind, |outcome| &outcome.gaps), 0.99) as f64));
     }
     row.extend([times(0.5), times(0.99), times(1.0)]);
     row.push(median(&measured.figures(kind, |outcome| outcome.client_cpu)));

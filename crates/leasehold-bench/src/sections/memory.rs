@@ -1,0 +1,159 @@
+//! What a held lock and a waiter cost the server in memory, and what is left of them.
+
+use super::{Keeper, Section, fresh, row};
+use crate::contenders::{Kind, TTL};
+use crate::server::Server;
+use crate::thresholds::Check;
+use crate::{Fault, Options, table};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The names that the library gives to what it writes about its clients.
+const REGISTRIES: &str = "leasehold:\u{1}client*";
+
+fn key(n: usize) -> String {
+    format!("order:{n}:pay")
+}
+
+/// Measures held locks against a bare `SET` of the same name and id, and waiters, on a server of its own.
+///
+/// # Errors
+/// What kept it from being measured.
+pub fn measure(_: &mut Server, options: &Options) -> Result<Section, Fault> {
+    let count = if options.quick { 20_000 } else { 100_000 };
+    let waiters = if options.quick { 3_000 } else { 10_000 };
+    let bare = bare(count)?;
+    let held = held(count, options)?;
+    let waiting = waiting(waiters, options)?;
+    let about = format!(
+        "`used_memory` without the connections' buffers, on a fresh server: {count} held locks of one client, {waiters} waiters of one \
+         client for one lock. The registry tells `list` and `inspect` who holds and waits."
+    );
+    let mut rows = vec![row(["bytes", "of the lock", "of the registry", "left after release", "keys left"])];
+    rows.push(row(["bare `SET key id NX PX`", &table::short(bare), "–", "–", "–"]));
+    for (name, seen) in [("a held lock", &held), ("a waiter", &waiting)] {
+        let [own, registry, left] = [seen.own, seen.registry, seen.left].map(table::short);
+        rows.push(row([name, &own, &registry, &left, &seen.keys_left.join(" ").replace('\u{1}', "·")]));
+    }
+    let ratio = held.own / bare;
+    let is_counter = |key: &String| key.ends_with("token");
+    let clean = |seen: &Seen| seen.left < 1.0 && seen.keys_left.iter().all(is_counter);
+    let [left, own, registry, waiter] = [held.left.max(waiting.left), ratio, held.registry, waiting.own].map(table::short);
+    let checks = vec![
+        Check::new(
+            "bytes left for each lock or waiter after a release".into(),
+            "0".into(),
+            left,
+            clean(&held) && clean(&waiting),
+        ),
+        Check::new("a held lock against a bare SET".into(), "≤ 1.1 ×".into(), own, ratio <= 1.1),
+        Check::new("its bytes in the registry".into(), "≤ 130".into(), registry, held.registry <= 130.0),
+        Check::new("bytes of a waiter, registry apart".into(), "≤ 250".into(), waiter, waiting.own <= 250.0),
+    ];
+    Ok(Section { name: "memory/cross".into(), about, rows, checks, violations: Vec::new() })
+}
+
+/// Bytes for each, and what was left.
+struct Seen {
+    own: f64,
+    registry: f64,
+    left: f64,
+    keys_left: Vec<String>,
+}
+
+/// Memory that the data use: all but the connections' buffers, which come and go.
+fn used(server: &mut Server) -> Result<f64, Fault> {
+    let number = |server: &mut Server, field: &str| -> Result<f64, Fault> { Ok(server.info("memory", field)?.parse()?) };
+    Ok(number(server, "used_memory")? - number(server, "mem_clients_normal")?)
+}
+
+/// Bytes of everything that is written about clients.
+fn registry(server: &mut Server) -> Result<f64, Fault> {
+    let keys: Vec<String> = server.query(&["KEYS", REGISTRIES])?;
+    let mut bytes = 0.0;
+    for key in keys {
+        bytes += server.query::<Option<f64>>(&["MEMORY", "USAGE", &key, "SAMPLES", "0"])?.unwrap_or(0.0);
+    }
+    Ok(bytes)
+}
+
+/// Waits until what is written in the background is written, and tables that grew or shrank have been moved.
+fn settle(server: &mut Server) -> Result<(), Fault> {
+    let patience = Instant::now() + Duration::from_secs(15);
+    let mut last = (0.0, 0.0);
+    let mut quiet_since = Instant::now();
+    while Instant::now() < patience && quiet_since.elapsed() < Duration::from_millis(1_200) {
+        sleep(Duration::from_millis(100));
+        let now = (registry(server)?, used(server)?);
+        if now.0 != last.0 || (now.1 - last.1).abs() > 20_000.0 {
+            (last, quiet_since) = (now, Instant::now());
+        }
+    }
+    Ok(())
+}
+
+fn bare(count: usize) -> Result<f64, Fault> {
+    let mut server = Server::start()?;
+    fresh(&mut server)?;
+    let before = used(&mut server)?;
+    for from in (0..count).step_by(1_000) {
+        let mut batch = redis::pipe();
+        for n in from..(from + 1_000).min(count) {
+            let id = format!("{n:032x}");
+            batch
+                .cmd("SET")
+                .arg(format!("leasehold:{}", key(n)))
+                .arg(id)
+                .arg("NX")
+                .arg("PX")
+                .arg(TTL.as_millis() as u64 * 10)
+                .ignore();
+        }
+        batch.exec(server.connection())?;
+    }
+    settle(&mut server)?;
+    Ok((used(&mut server)? - before) / count as f64)
+}
+
+fn held(count: usize, options: &Options) -> Result<Seen, Fault> {
+    let mut server = Server::start()?;
+    fresh(&mut server)?;
+    let mut keeper = Keeper::start(&server, Kind::Ours, (0..count).map(key).collect(), options)?;
+    settle(&mut server)?;
+    let before = (used(&mut server)?, registry(&mut server)?);
+    keeper.step("acquire")?;
+    settle(&mut server)?;
+    let with = (used(&mut server)?, registry(&mut server)?);
+    keeper.step("release")?;
+    keeper.end()?;
+    seen(&mut server, count, [before, with])
+}
+
+fn waiting(count: usize, options: &Options) -> Result<Seen, Fault> {
+    let mut server = Server::start()?;
+    fresh(&mut server)?;
+    let mut holder = Keeper::start(&server, Kind::OursAlone, vec![key(0)], options)?;
+    holder.step("acquire")?;
+    let mut waiters = Keeper::start(&server, Kind::OursAlone, vec![key(0); count], options)?;
+    settle(&mut server)?;
+    let before = (used(&mut server)?, registry(&mut server)?);
+    waiters.step("wait")?;
+    settle(&mut server)?;
+    let with = (used(&mut server)?, registry(&mut server)?);
+    waiters.step("release")?;
+    waiters.end()?;
+    holder.step("release")?;
+    holder.end()?;
+    seen(&mut server, count, [before, with])
+}
+
+/// What `count` of them cost, and what is left now; of the data and of the registries, before and with them.
+fn seen(server: &mut Server, count: usize, [before, with]: [(f64, f64); 2]) -> Result<Seen, Fault> {
+    settle(server)?;
+    let each = |bytes: f64| bytes / count as f64;
+    let registry = with.1 - before.1;
+    let left = (used(server)? - before.0 + before.1).max(0.0);
+    let mut keys_left: Vec<String> = server.query(&["KEYS", "*"])?;
+    keys_left.sort();
+    Ok(Seen { own: each(with.0 - before.0 - registry), registry: each(registry), left: each(left), keys_left })
+}
