@@ -26,7 +26,7 @@ pub fn measure(_: &mut Server, options: &Options) -> Result<Section, Fault> {
     let held = held(count, options)?;
     let waiting = waiting(waiters, options)?;
     let about = format!(
-        "`used_memory` without the connections' buffers, on a fresh server: {count} held locks of one client, {waiters} waiters of one \
+        "`used_memory` without the connections' buffers and the scripts' garbage, on a server of its own, in a second round: {count} held locks of one client, {waiters} waiters of one \
          client for one lock. The registry tells `list` and `inspect` who holds and waits."
     );
     let mut rows = vec![row(["bytes", "of the lock", "of the registry", "left after release", "keys left"])];
@@ -61,8 +61,9 @@ struct Seen {
     keys_left: Vec<String>,
 }
 
-/// Memory that the data use: all but the connections' buffers, which come and go.
+/// Memory that the data use: all but the connections' buffers, which come and go, and what scripts left for the collector.
 fn used(server: &mut Server) -> Result<f64, Fault> {
+    server.query::<()>(&["EVAL", "collectgarbage()", "0"])?;
     let number = |server: &mut Server, field: &str| -> Result<f64, Fault> { Ok(server.info("memory", field)?.parse()?) };
     Ok(number(server, "used_memory")? - number(server, "mem_clients_normal")?)
 }
@@ -118,42 +119,51 @@ fn bare(count: usize) -> Result<f64, Fault> {
 fn held(count: usize, options: &Options) -> Result<Seen, Fault> {
     let mut server = Server::start()?;
     fresh(&mut server)?;
-    let mut keeper = Keeper::start(&server, Kind::Ours, (0..count).map(key).collect(), options)?;
-    settle(&mut server)?;
-    let before = (used(&mut server)?, registry(&mut server)?);
-    keeper.step("acquire")?;
-    settle(&mut server)?;
-    let with = (used(&mut server)?, registry(&mut server)?);
-    keeper.step("release")?;
-    keeper.end()?;
-    seen(&mut server, count, [before, with])
+    let keys: Vec<String> = (0..count).map(key).collect();
+    twice(&mut server, count, |server| {
+        let mut keeper = Keeper::start(server, Kind::Ours, keys.clone(), options)?;
+        let with = with(server, &mut keeper, "acquire")?;
+        keeper.step("release")?;
+        keeper.end()?;
+        Ok(with)
+    })
 }
 
 fn waiting(count: usize, options: &Options) -> Result<Seen, Fault> {
     let mut server = Server::start()?;
     fresh(&mut server)?;
-    let mut holder = Keeper::start(&server, Kind::OursAlone, vec![key(0)], options)?;
-    holder.step("acquire")?;
-    let mut waiters = Keeper::start(&server, Kind::OursAlone, vec![key(0); count], options)?;
-    settle(&mut server)?;
-    let before = (used(&mut server)?, registry(&mut server)?);
-    waiters.step("wait")?;
-    settle(&mut server)?;
-    let with = (used(&mut server)?, registry(&mut server)?);
-    waiters.step("release")?;
-    waiters.end()?;
-    holder.step("release")?;
-    holder.end()?;
-    seen(&mut server, count, [before, with])
+    twice(&mut server, count, |server| {
+        let mut holder = Keeper::start(server, Kind::OursAlone, vec![key(0)], options)?;
+        holder.step("acquire")?;
+        let mut waiters = Keeper::start(server, Kind::OursAlone, vec![key(0); count], options)?;
+        let with = with(server, &mut waiters, "wait")?;
+        waiters.step("release")?;
+        waiters.end()?;
+        holder.step("release")?;
+        holder.end()?;
+        Ok(with)
+    })
 }
 
-/// What `count` of them cost, and what is left now; of the data and of the registries, before and with them.
-fn seen(server: &mut Server, count: usize, [before, with]: [(f64, f64); 2]) -> Result<Seen, Fault> {
+/// What `step` of `keeper` adds to the data and to the registries.
+fn with(server: &mut Server, keeper: &mut Keeper, step: &str) -> Result<(f64, f64), Fault> {
+    settle(server)?;
+    let before = (used(server)?, registry(server)?);
+    keeper.step(step)?;
+    settle(server)?;
+    Ok((used(server)? - before.0, registry(server)? - before.1))
+}
+
+/// Does it once so that the server has grown its own buffers, and once more to see what `count` of them cost and leave.
+fn twice(server: &mut Server, count: usize, once: impl Fn(&mut Server) -> Result<(f64, f64), Fault>) -> Result<Seen, Fault> {
+    once(server)?;
+    settle(server)?;
+    let before = used(server)?;
+    let (all, registry) = once(server)?;
     settle(server)?;
     let each = |bytes: f64| bytes / count as f64;
-    let registry = with.1 - before.1;
-    let left = (used(server)? - before.0 + before.1).max(0.0);
+    let left = (used(server)? - before).max(0.0);
     let mut keys_left: Vec<String> = server.query(&["KEYS", "*"])?;
     keys_left.sort();
-    Ok(Seen { own: each(with.0 - before.0 - registry), registry: each(registry), left: each(left), keys_left })
+    Ok(Seen { own: each(all - registry), registry: each(registry), left: each(left), keys_left })
 }
