@@ -81,7 +81,7 @@ fn shape(placement: Placement, tasks: usize, time: Duration) -> Shape {
 }
 
 fn uncontended(placement: Placement, tasks: usize, quick: bool) -> Group {
-    let time = if quick { ms(250) } else { ms(800) };
+    let time = if quick { ms(200) } else { ms(700) };
     Group {
         name: format!("uncontended/{placement}/{tasks}-tasks"),
         figure: Figure::Cycles,
@@ -91,7 +91,7 @@ fn uncontended(placement: Placement, tasks: usize, quick: bool) -> Group {
 }
 
 fn one_key(tasks: usize, quick: bool) -> Group {
-    let time = if quick { ms(250) } else { ms(600) };
+    let time = if quick { ms(200) } else { ms(600) };
     let mut members = vec![Kind::Blpop, Kind::Fifo, Kind::Ours, Kind::OursAlone];
     if tasks == 16 || !quick {
         members.extend([Kind::Bare, Kind::Poll1, Kind::Rslock1]);
@@ -113,9 +113,9 @@ fn processes(quick: bool) -> Group {
 }
 
 fn latency(placement: Placement, quick: bool) -> Group {
-    let time = if quick { ms(700) } else { ms(2_500) };
+    let time = if quick { ms(700) } else { ms(2_000) };
     let mut members = vec![Kind::Blpop, Kind::OursAlone, Kind::Fifo];
-    if placement == Cross {
+    if placement == Cross && !quick {
         members.extend([Kind::Poll1, Kind::Rslock1]);
     }
     Group {

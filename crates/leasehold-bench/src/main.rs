@@ -6,7 +6,9 @@ mod contenders;
 mod groups;
 mod keeper;
 mod placement;
+mod plots;
 mod record;
+mod report;
 mod run;
 mod sections;
 mod server;
@@ -32,6 +34,9 @@ pub struct Options {
     /// Runs only what has this in its name, as `one-key/cross` or `1-task/ours`; may be given more than once.
     #[arg(long, value_name = "PATTERN")]
     pub only: Vec<String>,
+    /// Writes `benchmarks.md` and its pictures into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    pub write: Option<std::path::PathBuf>,
     /// Names everything there is to run, and runs nothing.
     #[arg(long)]
     pub list: bool,

@@ -89,6 +89,9 @@ pub fn run(options: &Options) -> Result<bool, Fault> {
         results.sections.push(section);
     }
     print!("\n{}", thresholds::render(&results.checks()));
+    if let Some(folder) = &options.write {
+        crate::report::write(&results, &mut server, options, folder)?;
+    }
     let violations = results.violations();
     violations.iter().for_each(|violation| println!("VIOLATION {violation}"));
     Ok(violations.is_empty())

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// How long tasks have, after the end of the plan, to get the lock once more and give it back.
-const DRAIN: Duration = Duration::from_millis(1_000);
+const DRAIN: Duration = Duration::from_millis(500);
 
 /// What a client process is told at its start.
 #[derive(Clone, Debug, Serialize, Deserialize)]

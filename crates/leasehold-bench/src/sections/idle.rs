@@ -23,7 +23,7 @@ pub fn measure(server: &mut Server, options: &Options) -> Result<Section, Fault>
         ..Section::default()
     };
     let mut kinds = vec![Kind::Ours, Kind::OursAlone, Kind::Poll1];
-    if cfg!(feature = "rivals") {
+    if cfg!(feature = "rivals") && !options.quick {
         kinds.push(Kind::Rslock);
     }
     for kind in kinds {

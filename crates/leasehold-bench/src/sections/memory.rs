@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// The names that the library gives to what it writes about its clients.
 const REGISTRIES: &str = "leasehold:\u{1}client*";
 
+/// A registry is written once a second at most.
+const QUIET: Duration = Duration::from_millis(1_200);
+
 fn key(n: usize) -> String {
     format!("order:{n}:pay")
 }
@@ -20,7 +23,7 @@ fn key(n: usize) -> String {
 /// # Errors
 /// What kept it from being measured.
 pub fn measure(_: &mut Server, options: &Options) -> Result<Section, Fault> {
-    let count = if options.quick { 20_000 } else { 100_000 };
+    let count = if options.quick { 10_000 } else { 100_000 };
     let waiters = if options.quick { 3_000 } else { 10_000 };
     let bare = bare(count)?;
     let held = held(count, options)?;
@@ -83,7 +86,7 @@ fn settle(server: &mut Server) -> Result<(), Fault> {
     let patience = Instant::now() + Duration::from_secs(15);
     let mut last = (0.0, 0.0);
     let mut quiet_since = Instant::now();
-    while Instant::now() < patience && quiet_since.elapsed() < Duration::from_millis(1_200) {
+    while Instant::now() < patience && quiet_since.elapsed() < QUIET {
         sleep(Duration::from_millis(100));
         let now = (registry(server)?, used(server)?);
         if now.0 != last.0 || (now.1 - last.1).abs() > 20_000.0 {
@@ -147,7 +150,6 @@ fn waiting(count: usize, options: &Options) -> Result<Seen, Fault> {
 
 /// What `step` of `keeper` adds to the data and to the registries.
 fn with(server: &mut Server, keeper: &mut Keeper, step: &str) -> Result<(f64, f64), Fault> {
-    settle(server)?;
     let before = (used(server)?, registry(server)?);
     keeper.step(step)?;
     settle(server)?;

@@ -36,7 +36,7 @@ pub fn measure(server: &mut Server, options: &Options) -> Result<Section, Fault>
         ])],
         ..Section::default()
     };
-    for kind in [Kind::OursAlone, Kind::Fifo] {
+    for kind in [Kind::OursAlone, Kind::Fifo].into_iter().take(if options.quick { 1 } else { 2 }) {
         let (mut short, mut long) = (Vec::new(), Vec::new());
         for _ in 0..options.repeat.unwrap_or(if options.quick { 1 } else { 5 }) {
             short.push(run(server, kind, &shape(SHORT, options.quick), options)?);
@@ -65,9 +65,9 @@ fn shape(tasks: usize, quick: bool) -> Shape {
     let ms = Duration::from_millis;
     let warm = match tasks {
         // All must have queued once.
-        LONG => ms(2_500),
+        LONG => ms(1_800),
         _ => ms(200),
     };
-    let time = if quick { ms(600) } else { ms(1_500) };
+    let time = if quick { ms(500) } else { ms(1_000) };
     Shape { placement: Placement::Cross, processes: 1, tasks, rival_tasks: None, one_key: true, hold: Hold::NONE, warm, time }
 }
