@@ -103,12 +103,16 @@ fn one_key(tasks: usize, quick: bool) -> Group {
 }
 
 fn processes(quick: bool) -> Group {
-    let time = if quick { ms(500) } else { ms(1_200) };
+    let time = if quick { ms(400) } else { ms(1_200) };
+    let mut members = vec![Kind::Blpop, Kind::Fifo, Kind::Ours, Kind::OursAlone];
+    if !quick {
+        members.extend([Kind::Bare, Kind::Poll1, Kind::Rslock1]);
+    }
     Group {
         name: "one-key/cross/4x16-tasks".into(),
         figure: Figure::HandOffs,
         shape: Shape { processes: 4, ..shape(Cross, 16, time) },
-        members: vec![Kind::Blpop, Kind::Fifo, Kind::Ours, Kind::OursAlone, Kind::Bare, Kind::Poll1, Kind::Rslock1],
+        members,
     }
 }
 

@@ -110,7 +110,10 @@ fn bars(path: &Path, title: &str, groups: &[&Measured]) -> Result<(), Fault> {
     let width = 0.86 / kinds.len() as f64;
     for (at, measured) in groups.iter().enumerate() {
         for (place, kind) in kinds.iter().enumerate() {
-            let ratios = measured.ratios(*kind, measured.group.base(), |outcome| figure.of(outcome));
+            let ratios = match *kind == measured.group.base() {
+                true => vec![1.0],
+                false => measured.ratios(*kind, measured.group.base(), |outcome| figure.of(outcome)),
+            };
             let Some(seen) = spread(&ratios) else { continue };
             let from = at as f64 + 0.07 + place as f64 * width;
             let clip = |ratio: f64| ratio.clamp(least, most);

@@ -95,8 +95,7 @@ fn machine(server: &mut Server, options: &Options) -> Result<String, Fault> {
         ["crates", &versions.join(", ")],
         ["clients", &format!("tokio, {} worker threads in each process, all on one processor", options.workers)],
     ];
-    let rows: Vec<Vec<String>> = rows.map(|row| row.map(str::to_owned).to_vec()).to_vec();
-    Ok(format!("\n{}", table::render(&[vec![vec!["what".to_owned(), "which".into()]], rows].concat())))
+    Ok(rows.iter().fold(String::from("\n"), |text, [what, which]| text + &format!("- {what}: {which}\n")))
 }
 
 /// The version of a crate that this program was built with.
@@ -107,10 +106,7 @@ fn version(name: &str) -> &'static str {
 }
 
 fn contenders() -> String {
-    let row = |kind: Kind| vec![kind.name().to_owned(), kind.meaning().to_owned()];
-    let mut rows = vec![vec!["name".to_owned(), "what it is".into()]];
-    rows.extend(Kind::ALL.map(row));
-    table::render(&rows)
+    Kind::ALL.iter().map(|kind| format!("- **{kind}**: {}.\n", kind.meaning())).collect()
 }
 
 /// What the client crate costs: bare and raw send the same commands.

@@ -199,7 +199,9 @@ fn judge(records: &[Vec<Record>], plan: &Plan, shape: &Shape) -> Outcome {
     outcome.cycles = counted.len() as f64 / seconds;
     let changes = counted.windows(2).filter(|pair| (pair[0].0, pair[0].1.task) != (pair[1].0, pair[1].1.task));
     outcome.hand_offs = changes.count() as f64 / seconds;
-    outcome.gaps = sorted(counted.windows(2).filter(|pair| pair[0].0 != pair[1].0).map(|pair| pair[1].1.start - pair[0].1.end));
+    outcome.gaps = sorted(
+        counted.windows(2).filter(|pair| pair[0].0 != pair[1].0).map(|pair| pair[1].1.start.saturating_sub(pair[0].1.end)),
+    );
     outcome.waits = sorted(counted.iter().map(|(_, record)| record.start - record.asked));
     outcome.rival_waits =
         sorted(counted.iter().filter(|(process, _)| *process > 0).map(|(_, record)| record.start - record.asked));
@@ -240,4 +242,65 @@ fn shares(counted: &[Made], plan: &Plan, shape: &Shape) -> (f64, u64) {
     let counts: Vec<u64> = turns.values().map(|(count, ..)| *count).collect();
     let starved = turns.values().map(|(_, last, longest)| (*longest).max(plan.end.saturating_sub(*last)));
     (jain(&counts), starved.max().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(processes: usize) -> Shape {
+        Shape {
+            placement: Placement::Same,
+            processes,
+            tasks: 2,
+            rival_tasks: None,
+            one_key: true,
+            hold: Hold::NONE,
+            warm: Duration::ZERO,
+            time: Duration::from_secs(1),
+        }
+    }
+
+    fn plan() -> Plan {
+        Plan { start: 0, from: 0, end: 1_000_000_000, hold: Hold::NONE }
+    }
+
+    fn record(task: u64, start: u64, token: u64) -> Record {
+        Record { task, asked: start.saturating_sub(100), start, end: start + 10, token }
+    }
+
+    #[test]
+    fn two_processes_that_hold_at_once_are_caught_though_each_is_in_order_alone() {
+        let one = vec![record(0, 100, 1), record(1, 200, 3)];
+        let two = vec![record(0, 150, 2), record(1, 205, 4)];
+
+        assert_eq!(judge(&[one.clone(), two.clone()], &plan(), &shape(2)).violations.len(), 1);
+        let own_keys = Shape { one_key: false, ..shape(2) };
+        assert!(judge(&[one, two], &plan(), &own_keys).violations.is_empty());
+    }
+
+    #[test]
+    fn tokens_of_two_processes_that_do_not_rise_are_caught() {
+        let outcome = judge(&[vec![record(0, 100, 2)], vec![record(0, 200, 1)]], &plan(), &shape(2));
+
+        assert_eq!(outcome.violations, ["token 1 was granted after 2"]);
+    }
+
+    #[test]
+    fn a_hand_off_is_a_change_of_task_and_a_gap_one_of_process() {
+        let one = vec![record(0, 100, 0), record(0, 200, 0), record(1, 300, 0)];
+        let two = vec![record(0, 400, 0)];
+        let outcome = judge(&[one, two], &plan(), &shape(2));
+
+        assert_eq!((outcome.cycles, outcome.hand_offs), (4.0, 2.0));
+        assert_eq!(outcome.gaps, [90]);
+        assert_eq!((outcome.waits.len(), outcome.rival_waits.len()), (4, 1));
+    }
+
+    #[test]
+    fn a_task_that_never_got_it_counts_as_starved_and_as_unfair() {
+        let outcome = judge(&[vec![record(0, 100, 0)]], &plan(), &shape(1));
+
+        assert_eq!((outcome.jain, outcome.starved), (0.5, 1_000_000_000));
+    }
 }

@@ -8,6 +8,8 @@ use crate::server::Server;
 use crate::thresholds::{self, Check};
 use crate::{Fault, Options, table};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Instant;
 
 /// The outcomes of one group: of each contender one for each repetition, and one more of the base at the end.
 #[derive(Clone, Debug)]
@@ -62,6 +64,22 @@ impl Results {
     }
 }
 
+/// How long a part of a run took.
+struct Took(Instant);
+
+impl Took {
+    fn start(name: &str) -> Took {
+        eprintln!("measuring {name}");
+        Took(Instant::now())
+    }
+}
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "took {:.1} s", self.0.elapsed().as_secs_f64())
+    }
+}
+
 /// Runs what `options` want; true if no run broke a promise.
 ///
 /// # Errors
@@ -79,13 +97,15 @@ pub fn run(options: &Options) -> Result<bool, Fault> {
     let mut server = Server::start()?;
     let mut results = Results::default();
     for group in groups {
+        let took = Took::start(&group.name);
         let measured = measure(&mut server, group, options)?;
-        print!("{}", table::group(&measured));
+        print!("{}{took}", table::group(&measured));
         results.groups.push(measured);
     }
     for (name, measure) in sections {
+        let took = Took::start(name);
         let section = measure(&mut server, options).map_err(|fault| format!("{name}: {fault}"))?;
-        print!("{}", table::section(&section));
+        print!("{}{took}", table::section(&section));
         results.sections.push(section);
     }
     print!("\n{}", thresholds::render(&results.checks()));

@@ -30,7 +30,7 @@ pub fn measure(server: &mut Server, options: &Options) -> Result<Section, Fault>
         let polls = !matches!(kind, Kind::Ours | Kind::OursAlone);
         let time = match (options.quick, polls) {
             (true, true) => 1_000,
-            (true, false) => 2_500,
+            (true, false) => 2_100,
             (false, true) => 3_000,
             (false, false) => 10_000,
         };

@@ -25,9 +25,14 @@ fn key(n: usize) -> String {
 pub fn measure(_: &mut Server, options: &Options) -> Result<Section, Fault> {
     let count = if options.quick { 10_000 } else { 100_000 };
     let waiters = if options.quick { 3_000 } else { 10_000 };
-    let bare = bare(count)?;
-    let held = held(count, options)?;
-    let waiting = waiting(waiters, options)?;
+    // Each has a server of its own, and bytes do not depend on time.
+    let (bare, held, waiting) = std::thread::scope(|scope| {
+        let bare = scope.spawn(|| bare(count));
+        let held = scope.spawn(|| held(count, options));
+        (bare.join(), held.join(), waiting(waiters, options))
+    });
+    let panicked = |_| "a measurement of memory panicked";
+    let (bare, held, waiting) = (bare.map_err(panicked)??, held.map_err(panicked)??, waiting?);
     let about = format!(
         "`used_memory` without the connections' buffers and the scripts' garbage, on a server of its own, in a second round: {count} held locks of one client, {waiters} waiters of one \
          client for one lock. The registry tells `list` and `inspect` who holds and waits."
@@ -83,13 +88,13 @@ fn registry(server: &mut Server) -> Result<f64, Fault> {
 
 /// Waits until what is written in the background is written, and tables that grew or shrank have been moved.
 fn settle(server: &mut Server) -> Result<(), Fault> {
-    let patience = Instant::now() + Duration::from_secs(15);
+    let patience = Instant::now() + Duration::from_secs(8);
     let mut last = (0.0, 0.0);
     let mut quiet_since = Instant::now();
     while Instant::now() < patience && quiet_since.elapsed() < QUIET {
         sleep(Duration::from_millis(100));
         let now = (registry(server)?, used(server)?);
-        if now.0 != last.0 || (now.1 - last.1).abs() > 20_000.0 {
+        if now.0 != last.0 || (now.1 - last.1).abs() > 1_000.0 {
             (last, quiet_since) = (now, Instant::now());
         }
     }
@@ -150,6 +155,7 @@ fn waiting(count: usize, options: &Options) -> Result<Seen, Fault> {
 
 /// What `step` of `keeper` adds to the data and to the registries.
 fn with(server: &mut Server, keeper: &mut Keeper, step: &str) -> Result<(f64, f64), Fault> {
+    settle(server)?;
     let before = (used(server)?, registry(server)?);
     keeper.step(step)?;
     settle(server)?;

@@ -65,7 +65,7 @@ fn round_trip(server: &mut Server, options: &Options) -> Result<Duration, Fault>
 /// The rival's waits over all repetitions.
 fn waits(server: &mut Server, options: &Options, hold: u64, violations: &mut Vec<String>) -> Result<Vec<u64>, Fault> {
     let (repeats, time) = match (options.quick, hold) {
-        (true, 100) => (1, 2_500),
+        (true, 100) => (1, 1_500),
         (true, _) => (1, 500),
         (false, 100) => (5, 3_000),
         (false, _) => (5, 1_000),
