@@ -117,7 +117,7 @@ fn processes(quick: bool) -> Group {
 }
 
 fn latency(placement: Placement, quick: bool) -> Group {
-    let time = if quick { ms(700) } else { ms(2_000) };
+    let time = if quick { ms(500) } else { ms(2_000) };
     let mut members = vec![Kind::Blpop, Kind::OursAlone, Kind::Fifo];
     if placement == Cross && !quick {
         members.extend([Kind::Poll1, Kind::Rslock1]);

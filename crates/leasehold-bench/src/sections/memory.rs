@@ -130,12 +130,10 @@ fn bare(count: usize) -> Result<f64, Fault> {
 }
 
 fn held(count: usize, options: &Options) -> Result<Seen, Fault> {
-    let mut server = Server::start()?;
-    fresh(&mut server)?;
-    let keys: Vec<String> = (0..count).map(key).collect();
-    twice(&mut server, count, |server| {
-        let mut keeper = Keeper::start(server, Kind::Ours, keys.clone(), options)?;
-        let with = with(server, &mut keeper, "acquire")?;
+    twice(count, |server, round| {
+        let keys = (0..round.count).map(key).collect();
+        let mut keeper = Keeper::start(server, Kind::Ours, keys, options)?;
+        let with = with(server, &mut keeper, ("acquire", round))?;
         keeper.step("release")?;
         keeper.end()?;
         Ok(with)
@@ -143,13 +141,11 @@ fn held(count: usize, options: &Options) -> Result<Seen, Fault> {
 }
 
 fn waiting(count: usize, options: &Options) -> Result<Seen, Fault> {
-    let mut server = Server::start()?;
-    fresh(&mut server)?;
-    twice(&mut server, count, |server| {
+    twice(count, |server, round| {
         let mut holder = Keeper::start(server, Kind::OursAlone, vec![key(0)], options)?;
         holder.step("acquire")?;
-        let mut waiters = Keeper::start(server, Kind::OursAlone, vec![key(0); count], options)?;
-        let with = with(server, &mut waiters, "wait")?;
+        let mut waiters = Keeper::start(server, Kind::OursAlone, vec![key(0); round.count], options)?;
+        let with = with(server, &mut waiters, ("wait", round))?;
         waiters.step("release")?;
         waiters.end()?;
         holder.step("release")?;
@@ -158,8 +154,20 @@ fn waiting(count: usize, options: &Options) -> Result<Seen, Fault> {
     })
 }
 
-/// What `step` of `keeper` adds to the data and to the registries.
-fn with(server: &mut Server, keeper: &mut Keeper, step: &str) -> Result<(f64, f64), Fault> {
+/// How many there are, and whether it is looked at closely.
+#[derive(Clone, Copy)]
+struct Round {
+    count: usize,
+    counts: bool,
+}
+
+/// What a step of `keeper` adds to the data and to the registries.
+fn with(server: &mut Server, keeper: &mut Keeper, (step, round): (&str, Round)) -> Result<(f64, f64), Fault> {
+    if !round.counts {
+        keeper.step(step)?;
+        sleep(QUIET);
+        return Ok((0.0, 0.0));
+    }
     settle(server, LIVELY, QUIET)?;
     let before = (used(server)?, registry(server)?);
     keeper.step(step)?;
@@ -167,15 +175,17 @@ fn with(server: &mut Server, keeper: &mut Keeper, step: &str) -> Result<(f64, f6
     Ok((used(server)? - before.0, registry(server)? - before.1))
 }
 
-/// Does it once so that the server has grown its own buffers, and once more to see what `count` of them cost and leave.
-fn twice(server: &mut Server, count: usize, once: impl Fn(&mut Server) -> Result<(f64, f64), Fault>) -> Result<Seen, Fault> {
-    once(server)?;
-    settle(server, STILL, QUIET)?;
-    let before = used(server)?;
-    let (all, registry) = once(server)?;
-    settle(server, STILL, QUIET)?;
+/// Does it once so that a fresh server has grown its own buffers, and then to see what `count` of them cost and leave.
+fn twice(count: usize, once: impl Fn(&mut Server, Round) -> Result<(f64, f64), Fault>) -> Result<Seen, Fault> {
+    let mut server = Server::start()?;
+    fresh(&mut server)?;
+    once(&mut server, Round { count, counts: false })?;
+    settle(&mut server, STILL, QUIET)?;
+    let before = used(&mut server)?;
+    let (all, registry) = once(&mut server, Round { count, counts: true })?;
+    settle(&mut server, STILL, QUIET)?;
     let each = |bytes: f64| bytes / count as f64;
-    let left = (used(server)? - before).max(0.0);
+    let left = (used(&mut server)? - before).max(0.0);
     let mut keys_left: Vec<String> = server.query(&["KEYS", "*"])?;
     keys_left.sort();
     Ok(Seen { own: each(all - registry), registry: each(registry), left: each(left), keys_left })
