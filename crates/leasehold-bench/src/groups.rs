@@ -94,10 +94,10 @@ fn one_key(tasks: usize, quick: bool) -> Group {
     let time = if quick { ms(200) } else { ms(600) };
     let mut members = vec![Kind::Blpop, Kind::Fifo, Kind::Ours, Kind::OursAlone];
     if tasks == 16 || !quick {
-        members.extend([Kind::Bare, Kind::Poll1, Kind::Rslock1]);
+        members.extend([Kind::Poll1, Kind::Rslock1]);
     }
     if tasks == 16 {
-        members.extend([Kind::Poll10, Kind::Rslock]);
+        members.extend([Kind::Bare, Kind::Poll10, Kind::Rslock]);
     }
     Group { name: format!("one-key/cross/{tasks}-tasks"), figure: Figure::HandOffs, shape: shape(Cross, tasks, time), members }
 }
@@ -117,7 +117,7 @@ fn processes(quick: bool) -> Group {
 }
 
 fn latency(placement: Placement, quick: bool) -> Group {
-    let time = if quick { ms(500) } else { ms(2_000) };
+    let time = if quick { ms(500) } else { ms(1_800) };
     let mut members = vec![Kind::Blpop, Kind::OursAlone, Kind::Fifo];
     if placement == Cross && !quick {
         members.extend([Kind::Poll1, Kind::Rslock1]);

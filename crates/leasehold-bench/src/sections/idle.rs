@@ -22,7 +22,10 @@ pub fn measure(server: &mut Server, options: &Options) -> Result<Section, Fault>
         rows: vec![row(["contender", "requests/waiter/s", "client CPU, cores", "server CPU, cores"])],
         ..Section::default()
     };
-    let mut kinds = vec![Kind::Ours, Kind::OursAlone, Kind::Poll1];
+    let mut kinds = vec![Kind::OursAlone, Kind::Poll1];
+    if !options.quick {
+        kinds.insert(0, Kind::Ours);
+    }
     if cfg!(feature = "rivals") && !options.quick {
         kinds.push(Kind::Rslock);
     }

@@ -39,7 +39,7 @@ pub fn measure(_: &mut Server, options: &Options) -> Result<Section, Fault> {
     let panicked = |_| "a measurement of memory panicked";
     let (bare, held, waiting) = (bare.map_err(panicked)??, held.map_err(panicked)??, waiting?);
     let about = format!(
-        "`used_memory` without the connections' buffers and the scripts' garbage, on a server of its own, in a second round: {count} held locks of one client, {waiters} waiters of one \
+        "`used_memory` without the connections' buffers and the scripts' garbage, on a server of its own, in the last of some rounds: {count} held locks of one client, {waiters} waiters of one \
          client for one lock. The registry tells `list` and `inspect` who holds and waits."
     );
     let mut rows = vec![row(["bytes", "of the lock", "of the registry", "left after release", "keys left"])];
@@ -130,10 +130,10 @@ fn bare(count: usize) -> Result<f64, Fault> {
 }
 
 fn held(count: usize, options: &Options) -> Result<Seen, Fault> {
-    twice(count, |server, round| {
-        let keys = (0..round.count).map(key).collect();
-        let mut keeper = Keeper::start(server, Kind::Ours, keys, options)?;
-        let with = with(server, &mut keeper, ("acquire", round))?;
+    let keys: Vec<String> = (0..count).map(key).collect();
+    repeated(count, options, |server| {
+        let mut keeper = Keeper::start(server, Kind::Ours, keys.clone(), options)?;
+        let with = with(server, &mut keeper, "acquire")?;
         keeper.step("release")?;
         keeper.end()?;
         Ok(with)
@@ -141,11 +141,11 @@ fn held(count: usize, options: &Options) -> Result<Seen, Fault> {
 }
 
 fn waiting(count: usize, options: &Options) -> Result<Seen, Fault> {
-    twice(count, |server, round| {
+    repeated(count, options, |server| {
         let mut holder = Keeper::start(server, Kind::OursAlone, vec![key(0)], options)?;
         holder.step("acquire")?;
-        let mut waiters = Keeper::start(server, Kind::OursAlone, vec![key(0); round.count], options)?;
-        let with = with(server, &mut waiters, ("wait", round))?;
+        let mut waiters = Keeper::start(server, Kind::OursAlone, vec![key(0); count], options)?;
+        let with = with(server, &mut waiters, "wait")?;
         waiters.step("release")?;
         waiters.end()?;
         holder.step("release")?;
@@ -154,20 +154,8 @@ fn waiting(count: usize, options: &Options) -> Result<Seen, Fault> {
     })
 }
 
-/// How many there are, and whether it is looked at closely.
-#[derive(Clone, Copy)]
-struct Round {
-    count: usize,
-    counts: bool,
-}
-
 /// What a step of `keeper` adds to the data and to the registries.
-fn with(server: &mut Server, keeper: &mut Keeper, (step, round): (&str, Round)) -> Result<(f64, f64), Fault> {
-    if !round.counts {
-        keeper.step(step)?;
-        sleep(QUIET);
-        return Ok((0.0, 0.0));
-    }
+fn with(server: &mut Server, keeper: &mut Keeper, step: &str) -> Result<(f64, f64), Fault> {
     settle(server, LIVELY, QUIET)?;
     let before = (used(server)?, registry(server)?);
     keeper.step(step)?;
@@ -175,14 +163,16 @@ fn with(server: &mut Server, keeper: &mut Keeper, (step, round): (&str, Round)) 
     Ok((used(server)? - before.0, registry(server)? - before.1))
 }
 
-/// Does it once so that a fresh server has grown its own buffers, and then to see what `count` of them cost and leave.
-fn twice(count: usize, once: impl Fn(&mut Server, Round) -> Result<(f64, f64), Fault>) -> Result<Seen, Fault> {
+/// Does it until a fresh server has grown its own buffers, and once more to see what `count` of them cost and leave.
+fn repeated(count: usize, options: &Options, once: impl Fn(&mut Server) -> Result<(f64, f64), Fault>) -> Result<Seen, Fault> {
     let mut server = Server::start()?;
     fresh(&mut server)?;
-    once(&mut server, Round { count, counts: false })?;
+    for _ in 0..if options.quick { 1 } else { 2 } {
+        once(&mut server)?;
+    }
     settle(&mut server, STILL, QUIET)?;
     let before = used(&mut server)?;
-    let (all, registry) = once(&mut server, Round { count, counts: true })?;
+    let (all, registry) = once(&mut server)?;
     settle(&mut server, STILL, QUIET)?;
     let each = |bytes: f64| bytes / count as f64;
     let left = (used(&mut server)? - before).max(0.0);

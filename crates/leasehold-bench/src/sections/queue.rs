@@ -38,7 +38,12 @@ pub fn measure(server: &mut Server, options: &Options) -> Result<Section, Fault>
     };
     for kind in [Kind::OursAlone, Kind::Fifo].into_iter().take(if options.quick { 1 } else { 2 }) {
         let (mut short, mut long) = (Vec::new(), Vec::new());
-        for _ in 0..options.repeat.unwrap_or(if options.quick { 1 } else { 5 }) {
+        let repeats = match (options.quick, kind) {
+            (true, _) => 1,
+            (false, Kind::Fifo) => 2,
+            (false, _) => 5,
+        };
+        for _ in 0..options.repeat.unwrap_or(repeats) {
             short.push(run(server, kind, &shape(SHORT, options.quick), options)?);
             long.push(run(server, kind, &shape(LONG, options.quick), options)?);
         }
