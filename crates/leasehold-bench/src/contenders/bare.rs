@@ -4,8 +4,8 @@ use super::{Seat, TTL};
 use crate::Fault;
 use redis::Script;
 use redis::aio::MultiplexedConnection;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Compare and delete.
@@ -13,8 +13,9 @@ pub const RELEASE: &str = include_str!("../lua/compare_and_delete.lua");
 
 /// Makes a fresh id for each attempt, as long as ours: 32 characters.
 pub fn fresh_id() -> String {
+    static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{:016x}{:016x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    format!("{:016x}{:016x}", *PROCESS, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub struct Bare {
