@@ -73,7 +73,7 @@ code 1.
   all tasks got it equally often, 1/n if one got it always.
 - *client CPU*, *server CPU*: seconds of processor time for 10 000 cycles, of all client processes and of the server.
 - *requests/cycle*: by the server's counters: a transaction, a top-level script call or a plain command each; what our clients write
-  about themselves for `list` apart.
+  about themselves for `list` apart. *server reads/cycle*: fewer than requests where several travelled in one write.
 - A hand-off is a grant to another task than the one before. Holds are of no length unless said otherwise.
 ";
 

@@ -51,6 +51,8 @@ pub struct Outcome {
     pub server_cpu: f64,
     /// Requests per cycle.
     pub requests: f64,
+    /// How often the server read from a socket, per cycle: fewer than requests where several came in one write.
+    pub reads: f64,
     pub violations: Vec<String>,
 }
 
@@ -144,6 +146,7 @@ pub fn run(server: &mut Server, kind: Kind, shape: &Shape, options: &Options) ->
         faults.extend(report.faults);
     }
     let requests = kind.requests(&server.calls()?);
+    let reads: f64 = server.info("stats", "total_reads_processed")?.parse()?;
     for process in processes {
         process.end()?;
     }
@@ -151,7 +154,8 @@ pub fn run(server: &mut Server, kind: Kind, shape: &Shape, options: &Options) ->
     let cycles = outcome.cycles * shape.time.as_secs_f64();
     let per_10k = |cpu: u64| cpu as f64 / 1e9 / (cycles / 10_000.0);
     (outcome.client_cpu, outcome.server_cpu) = (per_10k(client_cpu), per_10k(server_cpu));
-    outcome.requests = requests as f64 / records.iter().map(Vec::len).sum::<usize>() as f64;
+    let all = records.iter().map(Vec::len).sum::<usize>() as f64;
+    (outcome.requests, outcome.reads) = (requests as f64 / all, reads / all);
     outcome.violations.extend(faults);
     Ok(outcome)
 }

@@ -74,7 +74,8 @@ pub fn time(nanoseconds: f64) -> String {
 pub fn group(measured: &Measured) -> String {
     let group = &measured.group;
     let mut header = vec!["contender".to_owned(), group.figure.name().into(), format!("× {}", group.base())];
-    let mut columns = vec!["wait p50", "p99", "max", "client CPU s/10k", "server CPU s/10k", "requests/cycle"];
+    let mut columns =
+        vec!["wait p50", "p99", "max", "client CPU s/10k", "server CPU s/10k", "requests/cycle", "server reads/cycle"];
     if group.shape.one_key {
         columns.extend(["Jain", "starved"]);
     }
@@ -114,6 +115,7 @@ fn row(measured: &Measured, kind: Kind) -> Vec<String> {
     row.push(median(&measured.figures(kind, |outcome| outcome.client_cpu)));
     row.push(median(&measured.figures(kind, |outcome| outcome.server_cpu)));
     row.push(median(&measured.figures(kind, |outcome| outcome.requests)));
+    row.push(median(&measured.figures(kind, |outcome| outcome.reads)));
     if group.shape.one_key {
         row.push(median(&measured.figures(kind, |outcome| outcome.jain)));
         row.push(spread(&measured.figures(kind, |outcome| outcome.starved as f64)).map_or("–".into(), |s| time(s.median)));
