@@ -108,7 +108,10 @@ pub fn run(options: &Options) -> Result<bool, Fault> {
         print!("{}{took}", table::section(&section));
         results.sections.push(section);
     }
-    print!("\n{}", thresholds::render(&results.checks()));
+    let checks = results.checks();
+    if !checks.is_empty() {
+        print!("\n{}", thresholds::render(&checks));
+    }
     if let Some(folder) = &options.write {
         crate::report::write(&results, &mut server, options, folder)?;
     }

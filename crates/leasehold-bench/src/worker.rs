@@ -1,6 +1,6 @@
 //! A client process of a run: connects, says that it is ready, takes and gives back until told otherwise, and reports.
 
-use crate::contenders::{Kind, Seat, bare, blpop, fifo, ours, poll, raw};
+use crate::contenders::{Kind, Seat, bare, blpop, fifo, nothing, ours, poll, raw};
 use crate::record::{self, Notes, Plan, Record, turns};
 use crate::{Fault, clock, placement};
 use leasehold::Client;
@@ -69,6 +69,7 @@ pub fn run(spec: &Spec) -> Result<(), Fault> {
         Kind::Blpop => run.take_part(runtime.block_on(blpop::seats(url, keys))?)?,
         Kind::Fifo => run.take_part(runtime.block_on(fifo::seats(url, keys))?)?,
         Kind::Raw => run_raw(url, keys)?,
+        Kind::Nothing => run.take_part(keys.iter().map(|_| nothing::Nothing).collect())?,
     }
     runtime.shutdown_background();
     Ok(())

@@ -3,6 +3,7 @@
 pub mod bare;
 pub mod blpop;
 pub mod fifo;
+pub mod nothing;
 pub mod ours;
 pub mod poll;
 pub mod raw;
@@ -44,9 +45,12 @@ pub enum Kind {
     Blpop,
     Fifo,
     Raw,
+    /// The negative control; in no comparison.
+    Nothing,
 }
 
 impl Kind {
+    /// All that are compared.
     pub const ALL: [Kind; 10] = [
         Kind::Ours,
         Kind::OursAlone,
@@ -72,6 +76,7 @@ impl Kind {
             Kind::Blpop => "BLPOP hand-off",
             Kind::Fifo => "FIFO list",
             Kind::Raw => "raw cycle",
+            Kind::Nothing => "no lock",
         }
     }
 
@@ -94,6 +99,7 @@ impl Kind {
                 "floor: Lua, `SET NX` or `RPUSH` into a queue; a release compares, pops, sets the key to the next and publishes to \
                  its process by RESP3 push on the same connection. No crash handling of waiters, no tokens"
             }
+            Kind::Nothing => "no lock at all: the negative control",
             Kind::Raw => "floor: bare's two commands, hand-written on a blocking socket, those of all tasks in one write",
         }
     }

@@ -1,5 +1,6 @@
 //! What is not a comparison of cycles: waits of rivals, idle waiters, long queues, many locks, memory.
 
+pub mod control;
 pub mod held;
 pub mod idle;
 pub mod memory;
@@ -30,7 +31,8 @@ pub struct Section {
 pub type Measure = fn(&mut Server, &Options) -> Result<Section, Fault>;
 
 /// Every section, by the name that `--only` is matched with.
-pub const ALL: [(&str, Measure); 5] = [
+pub const ALL: [(&str, Measure); 6] = [
+    ("control/cross", control::measure),
     ("rival/cross", rival::measure),
     ("queue/cross", queue::measure),
     ("idle/cross", idle::measure),
