@@ -91,7 +91,7 @@ fn bars(path: &Path, title: &str, groups: &[&Measured]) -> Result<(), Fault> {
     legend(&right, &kinds)?;
     let figure = groups[0].group.figure;
     // Rates of hand-offs are three powers of ten apart.
-    let (least, most) = if figure == Figure::Cycles { (0.1, 5.0) } else { (0.001, 50.0) };
+    let (least, most) = if figure == Figure::Cycles { (0.1, 5.0) } else { (0.001, 100.0) };
     let mut chart = ChartBuilder::on(&left)
         .margin(10)
         .x_label_area_size(34)

@@ -207,10 +207,24 @@ fn judge(records: &[Vec<Record>], plan: &Plan, shape: &Shape) -> Outcome {
         counted.windows(2).filter(|pair| pair[0].0 != pair[1].0).map(|pair| pair[1].1.start.saturating_sub(pair[0].1.end)),
     );
     outcome.waits = sorted(counted.iter().map(|(_, record)| record.start - record.asked));
-    outcome.rival_waits =
-        sorted(counted.iter().filter(|(process, _)| *process > 0).map(|(_, record)| record.start - record.asked));
+    outcome.rival_waits = rival_waits(&counted, plan, shape);
     (outcome.jain, outcome.starved) = shares(&counted, plan, shape);
     outcome
+}
+
+/// The waits of all processes but the first; one that was not over at the end counts with what it lasted so far.
+fn rival_waits(counted: &[Made], plan: &Plan, shape: &Shape) -> Vec<u64> {
+    let rivals = counted.iter().filter(|(process, _)| *process > 0);
+    let mut waits: Vec<u64> = rivals.clone().map(|(_, record)| record.start - record.asked).collect();
+    for process in 1..shape.processes {
+        for task in 0..shape.rival_tasks.unwrap_or(shape.tasks) as u64 {
+            let own = rivals.clone().filter(|(of, record)| (*of, record.task) == (process, task));
+            let last = own.map(|(_, record)| record.end).max().unwrap_or(plan.from);
+            waits.push(plan.end.saturating_sub(last));
+        }
+    }
+    waits.sort_unstable();
+    waits
 }
 
 fn sorted(values: impl Iterator<Item = u64>) -> Vec<u64> {
@@ -298,7 +312,9 @@ mod tests {
 
         assert_eq!((outcome.cycles, outcome.hand_offs), (4.0, 2.0));
         assert_eq!(outcome.gaps, [90]);
-        assert_eq!((outcome.waits.len(), outcome.rival_waits.len()), (4, 1));
+        assert_eq!(outcome.waits.len(), 4);
+        // That of its first task, of its second that never got it, and what the first has waited since.
+        assert_eq!(outcome.rival_waits, [100, 999_999_590, 1_000_000_000]);
     }
 
     #[test]

@@ -112,10 +112,11 @@ pub fn run(options: &Options) -> Result<bool, Fault> {
     if !checks.is_empty() {
         print!("\n{}", thresholds::render(&checks));
     }
-    if let Some(folder) = &options.write {
+    let violations = results.violations();
+    // Figures of a lock that is none are not worth keeping.
+    if let Some(folder) = options.write.as_ref().filter(|_| violations.is_empty()) {
         crate::report::write(&results, &mut server, options, folder)?;
     }
-    let violations = results.violations();
     violations.iter().for_each(|violation| println!("VIOLATION {violation}"));
     Ok(violations.is_empty())
 }

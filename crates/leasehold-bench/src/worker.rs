@@ -156,7 +156,7 @@ impl Run {
             let left = Duration::from_nanos(over.saturating_sub(clock::now()));
             match ends.recv_timeout(left) {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) if S::BLOCKS => {}
+                Ok(Err(fault)) if fault == poll::OVER => {}
                 Ok(Err(fault)) => faults.push(fault),
                 // Those that still wait poll too seldom to be waited for.
                 Err(_) => break,

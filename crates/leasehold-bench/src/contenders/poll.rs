@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// What a wait says that was ended with its run.
+pub const OVER: &str = "the run is over";
+
 pub struct Poll {
     connection: Connection,
     release: Script,
@@ -40,7 +43,7 @@ impl Seat for Poll {
         set.arg(&self.key).arg(&self.id).arg("NX").arg("PX").arg(TTL.as_millis() as u64);
         while !set.query::<bool>(&mut self.connection)? {
             if self.stop.load(Ordering::Relaxed) {
-                return Err("the run is over".into());
+                return Err(OVER.into());
             }
             std::thread::sleep(self.pause);
         }
