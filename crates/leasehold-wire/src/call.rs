@@ -38,12 +38,12 @@ pub struct NativeClaim {
 
 impl NativeClaim {
     /// The ask of `claim` on `terms`. A store keeps the record for the ttl and the delay behind it.
-    pub fn new(keys: Keys, claim: ClaimId, terms: Terms) -> NativeClaim {
+    pub fn new(space: &Space, name: &ResourceName, (claim, terms): (ClaimId, Terms)) -> NativeClaim {
         NativeClaim {
-            lock: keys.lock,
+            lock: space.lock(name),
             value: record_value(claim, terms.lock_delay),
             px_ms: millis(terms.ttl) + millis(terms.lock_delay),
-            counter: keys.counter,
+            counter: space.counter(),
         }
     }
 }
@@ -70,7 +70,7 @@ pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, As
 }
 
 /// A release or a withdrawal.
-pub fn release(keys: Keys, claim: ClaimId, manner: Manner) -> Call {
+pub fn release(space: &Space, name: &ResourceName, claim: ClaimId, manner: Manner) -> Call {
     let mut args = vec![claim.to_string()];
     match manner {
         Manner::Own { keep } if keep.is_zero() => {}
@@ -78,7 +78,7 @@ pub fn release(keys: Keys, claim: ClaimId, manner: Manner) -> Call {
         Manner::Revoke => args.push("revoke".to_owned()),
         Manner::RevokeNow => args.push("now".to_owned()),
     }
-    call(&RELEASE, vec![keys.lock, keys.queue], args)
+    call(&RELEASE, space.lock_and_queue(name).into(), args)
 }
 
 /// A renewal.
@@ -215,9 +215,9 @@ mod tests {
             Change { claim: id, age: Duration::ZERO, state: HoldState::Held, token: Token::new(0, 9), resource: name.clone() };
         let calls = [
             claim(&space, keys(), id, (terms(), ask)),
-            release(keys(), id, Manner::Own { keep: Duration::ZERO }),
-            release(keys(), id, Manner::Own { keep: Duration::from_secs(1) }),
-            release(keys(), id, Manner::Revoke),
+            release(&space, &name, id, Manner::Own { keep: Duration::ZERO }),
+            release(&space, &name, id, Manner::Own { keep: Duration::from_secs(1) }),
+            release(&space, &name, id, Manner::Revoke),
             renew(&space, keys(), id, terms()),
             raise(&space),
             inspect(keys(), 100),
@@ -235,7 +235,7 @@ mod tests {
     fn spans_are_rounded_up_so_that_the_store_never_ends_a_lease_early() {
         let space = Space::new("p:").unwrap();
         let name = ResourceName::new("a").unwrap();
-        let native = NativeClaim::new(space.keys(&name), ClaimId::new(1, 2), terms());
+        let native = NativeClaim::new(&space, &name, (ClaimId::new(1, 2), terms()));
         assert_eq!(native.px_ms, 10_005);
         assert_eq!(native.value, "00000000000000010000000000000002+5");
         assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), terms()).args[1], "10000");

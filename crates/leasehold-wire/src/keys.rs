@@ -1,6 +1,7 @@
 //! The names of our keys and channels, and the slot of a cluster that a key lives in.
 
 use leasehold_core::ResourceName;
+use std::borrow::Cow;
 use std::fmt;
 
 /// All keys and channels of Leasehold behind one prefix.
@@ -53,40 +54,27 @@ impl Space {
 
     /// The key of a resource's lock.
     pub fn lock(&self, name: &ResourceName) -> String {
-        format!("{}{name}", self.prefix)
+        [&self.prefix, name.as_str()].concat()
+    }
+
+    /// The keys of a resource's lock and of its queue.
+    pub fn lock_and_queue(&self, name: &ResourceName) -> [String; 2] {
+        let lock = self.lock(name);
+        let (tag, rest) = tail(&lock, name);
+        let queue = [&self.prefix, "\u{1}q{", &tag, "}", rest].concat();
+        [lock, queue]
     }
 
     /// The four keys of a resource.
     pub fn keys(&self, name: &ResourceName) -> Keys {
-        let lock = self.lock(name);
-        let tail = self.tail(&lock, name);
-        Keys {
-            queue: format!("{}\u{1}q{tail}", self.prefix),
-            places: format!("{}\u{1}p{tail}", self.prefix),
-            counter: self.counter(),
-            lock,
-        }
+        let [lock, queue] = self.lock_and_queue(name);
+        let (tag, rest) = tail(&lock, name);
+        let places = [&self.prefix, "\u{1}p{", &tag, "}", rest].concat();
+        Keys { lock, queue, places, counter: self.counter() }
     }
-
-    /// `{T}REST`, which puts a key into the slot of `lock` and is the name's alone.
-    ///
-    /// T is the lock's own tag, else the whole lock (that is what the slot is of), else, as a tag cannot have a `}`, the first
-    /// number of that slot. REST is the name, and empty where T is the whole lock. T has no `}` in any case, so T and REST
-    /// are read back from the key: the name is REST, or T without the prefix if REST is empty. So no two names share a tail.
-    fn tail(&self, lock: &str, name: &ResourceName) -> String {
-        if let Some(tag) = tag(lock) {
-            return format!("{{{tag}}}{name}");
-        }
-        if !lock.contains('}') {
-            return format!("{{{lock}}}");
-        }
-        let number = (0u32..).find(|n| slot(&n.to_string()) == slot(lock)).expect("numbers reach every slot");
-        format!("{{{number}}}{name}")
-    }
-
     /// The token counter.
     pub fn counter(&self) -> String {
-        format!("{}\u{1}token", self.prefix)
+        [&self.prefix, "\u{1}token"].concat()
     }
 
     /// The sorted set of clients.
@@ -108,6 +96,22 @@ impl Space {
     pub fn channel(&self, client: u64) -> String {
         format!("{}{client:016x}", self.channels())
     }
+}
+
+/// T and REST of `{T}REST`, which puts a key into the slot of `lock` and is the name's alone.
+///
+/// T is the lock's own tag, else the whole lock (that is what the slot is of), else, as a tag cannot have a `}`, the first
+/// number of that slot. REST is the name, and empty where T is the whole lock. T has no `}` in any case, so T and REST
+/// are read back from the key: the name is REST, or T without the prefix if REST is empty. So no two names share a tail.
+fn tail<'a>(lock: &'a str, name: &'a ResourceName) -> (Cow<'a, str>, &'a str) {
+    if let Some(tag) = tag(lock) {
+        return (tag.into(), name.as_str());
+    }
+    if !lock.contains('}') {
+        return (lock.into(), "");
+    }
+    let number = (0u32..).map(|n| n.to_string()).find(|n| slot(n) == slot(lock)).expect("numbers reach every slot");
+    (number.into(), name.as_str())
 }
 
 /// Why a text is no prefix.

@@ -180,7 +180,7 @@ impl ClientBuilder {
     {
         let refused = |error| Error::unavailable("the operating system grants no thread").caused_by(error);
         let world = World::with_thread("leasehold-driver").map_err(refused)?;
-        let context = Context { world: world.clone(), client: world.random(), about: About::this_process(self.label) };
+        let context = Context { world: world.clone(), client: World::unique(), about: About::this_process(self.label) };
         let client = context.client;
         let engine = match engine(context).await {
             Ok(engine) => engine,

@@ -41,7 +41,7 @@ impl Owner {
     /// An owner that is equal to no other.
     #[allow(clippy::new_without_default, reason = "two defaults would not be equal")]
     pub fn new() -> Owner {
-        Owner(OwnerId::Value(crate::world::random()))
+        Owner(OwnerId::Value(crate::world::World::unique()))
     }
 
     /// The calling thread as owner; for blocking code, since a task may move to another thread at any await.

@@ -1,7 +1,7 @@
 //! The one file that names a clock, a timer, a thread, a spawn or a random source; everyone else receives it.
 
 use leasehold_core::Instant;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -80,6 +80,11 @@ impl World {
         random()
     }
 
+    /// The same, fetched for this call alone: also a process that forked has no second one that is equal.
+    pub fn unique() -> u64 {
+        getrandom::u64().expect("the operating system has a random source")
+    }
+
     /// Runs `future` on the driver's thread.
     pub fn spawn<F>(&self, future: F)
     where
@@ -135,10 +140,29 @@ pub(crate) fn boottime() -> Instant {
 
 /// 64 bits from the operating system's random source.
 pub(crate) fn random() -> u64 {
-    getrandom::u64().expect("the operating system has a random source")
+    RANDOM.with(|random| random.borrow_mut().next())
+}
+
+/// Random numbers of one thread, fetched from the operating system in bulk: a call for each would cost a lock a few percent.
+struct Random {
+    numbers: [u8; 512],
+    used: usize,
+}
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        if self.used == self.numbers.len() {
+            getrandom::fill(&mut self.numbers).expect("the operating system has a random source");
+            self.used = 0;
+        }
+        let number = &mut self.numbers[self.used..self.used + 8];
+        self.used += 8;
+        u64::from_ne_bytes(number.try_into().expect("eight bytes"))
+    }
 }
 
 thread_local! {
+    static RANDOM: RefCell<Random> = const { RefCell::new(Random { numbers: [0; 512], used: 512 }) };
     /// True while this thread is inside [`block_on`].
     static PARKS: Cell<bool> = const { Cell::new(false) };
 }

@@ -134,11 +134,11 @@ fn ours(server: &RedisServer) -> Pipeline {
     let terms = Terms { ttl: ms(30_000), lock_delay: ms(0), place_life: ms(6_000), place_margin: ms(2_000) };
     let mut batch = redis::pipe();
     for n in 0..BATCH {
-        let (keys, id) = (space.keys(&ResourceName::new(&format!("order:{n}:pay")).unwrap()), ClaimId::new(n, n));
-        let claim = NativeClaim::new(keys.clone(), id, terms);
+        let (name, id) = (ResourceName::new(&format!("order:{n}:pay")).unwrap(), ClaimId::new(n, n));
+        let claim = NativeClaim::new(&space, &name, (id, terms));
         batch.cmd("MULTI").cmd("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
         batch.cmd("INCR").arg(&claim.counter).cmd("EXEC");
-        let call = release(keys, id, Manner::Own { keep: Duration::ZERO });
+        let call = release(&space, &name, id, Manner::Own { keep: Duration::ZERO });
         let hash = redis::Script::new(call.script.source).get_hash().to_owned();
         batch.cmd("EVALSHA").arg(hash).arg(call.script.keys).arg(&call.keys).arg(&call.args);
         if n == 0 {

@@ -70,10 +70,19 @@ impl Driver {
         if !self.at_home() {
             return self.dispatch(claimant, request);
         }
+        if let Some(reply) = self.answer(claimant, request).await {
+            self.step(claimant, Input::Reply(request.no, reply));
+        }
+    }
+
+    /// Sends a request by the caller's route; `None` if the machine does not wait for its answer any more.
+    // Both futures are gone when this returns: a step with the answer would wake its own task by the second.
+    async fn answer(self: &Arc<Driver>, claimant: &Arc<Claimant>, request: Request) -> Option<Reply<Error>> {
         let answer = pin!(self.send(claimant, request, Route::Caller));
         let moved_on = pin!(claimant.moves_on_from(request.no));
-        if let Either::Left((reply, _)) = select(answer, moved_on).await {
-            self.step(claimant, Input::Reply(request.no, reply));
+        match select(answer, moved_on).await {
+            Either::Left((reply, _)) => Some(reply),
+            Either::Right(_) => None,
         }
     }
 
@@ -97,9 +106,7 @@ impl Driver {
             return self.dispatch(claimant, request);
         }
         let mut unsent = Unsent { driver: self, claimant, request: Some(request) };
-        let answer = pin!(self.send(claimant, request, Route::Caller));
-        let moved_on = pin!(claimant.moves_on_from(request.no));
-        if let Either::Left((reply, _)) = select(answer, moved_on).await {
+        if let Some(reply) = self.answer(claimant, request).await {
             unsent.request = None;
             self.step(claimant, Input::Reply(request.no, reply));
         }

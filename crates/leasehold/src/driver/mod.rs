@@ -20,7 +20,7 @@ use crate::observer::{Failure, Observed, Observer, What};
 use crate::world::World;
 pub(crate) use claimant::Inner;
 use leasehold_core::{ClaimId, Event, Holder, Input, Instant, Manner, Reply, Request, ResourceName, Start, Timing, Verb};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -40,7 +40,7 @@ pub(crate) struct Driver {
     observer: Option<Arc<dyn Observer>>,
     /// The runtime that connected; calls by the caller's route are only polled there.
     home: Option<Id>,
-    live: Mutex<HashMap<ClaimId, Arc<Claimant>>>,
+    live: Mutex<FxHashMap<ClaimId, Arc<Claimant>>>,
     /// Set and read under the lock of `live`, so that no claim slips in behind the last look.
     shut: AtomicBool,
     timers: Timers<Weak<Claimant>>,
@@ -215,7 +215,7 @@ impl Driver {
         }
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<ClaimId, Arc<Claimant>>> {
+    fn live(&self) -> MutexGuard<'_, FxHashMap<ClaimId, Arc<Claimant>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -3,6 +3,8 @@
 use super::link::LinkId;
 use leasehold_core::{ClaimId, Instant, ResourceName, Token};
 use leasehold_wire::{Change, HoldState};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -15,9 +17,9 @@ const MOST_CONTENDED: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Book {
     /// Claims that were handed to a connection and not answered, with each connection that carried one.
-    unanswered: HashMap<ClaimId, Vec<LinkId>>,
+    unanswered: FxHashMap<ClaimId, SmallVec<[LinkId; 1]>>,
     contended: HashMap<ResourceName, Instant>,
-    known: HashMap<ClaimId, Known>,
+    known: FxHashMap<ClaimId, Known>,
     /// Claims that the registry still names and that are over.
     gone: Vec<ClaimId>,
     dirty: bool,
@@ -71,7 +73,8 @@ impl Book {
 
     /// Each connection that carried an unanswered claim of this id, once.
     pub(super) fn carriers(&self, claim: ClaimId) -> Vec<LinkId> {
-        let mut carriers = self.unanswered.get(&claim).cloned().unwrap_or_default();
+        let Some(carriers) = self.unanswered.get(&claim) else { return Vec::new() };
+        let mut carriers = carriers.to_vec();
         carriers.sort_by_key(|carrier| carrier.generation);
         carriers.dedup();
         carriers

@@ -5,7 +5,7 @@ use super::stream::Grip;
 use crate::world::World;
 use leasehold_core::Instant;
 use leasehold_wire::{Call, Reply};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -30,7 +30,7 @@ pub(super) struct Ledger {
 struct Entries {
     last: u64,
     awake: bool,
-    under_way: HashMap<u64, Entry>,
+    under_way: FxHashMap<u64, Entry>,
 }
 
 #[derive(Debug)]
@@ -42,12 +42,12 @@ struct Entry {
     verdict: oneshot::Sender<Result<Vec<Reply>, Fault>>,
     /// What goes out by the driver's connection if this one turns out to be dead, or if its caller is gone: a call that was not
     /// written by then never will be.
-    rescue: Option<Call>,
+    rescue: Option<Arc<Call>>,
 }
 
 /// An overdue call whose connection is dead, and that must go out all the same.
 pub(super) struct Rescue {
-    pub(super) call: Call,
+    pub(super) call: Arc<Call>,
     pub(super) verdict: oneshot::Sender<Result<Vec<Reply>, Fault>>,
 }
 
@@ -59,7 +59,12 @@ pub(super) struct Ticket {
 }
 
 impl Ledger {
-    pub(super) fn enter(self: &Arc<Ledger>, io_deadline: Instant, grip: &Arc<Grip>, rescue: Option<Call>) -> (Ticket, Verdict) {
+    pub(super) fn enter(
+        self: &Arc<Ledger>,
+        io_deadline: Instant,
+        grip: &Arc<Grip>,
+        rescue: Option<Arc<Call>>,
+    ) -> (Ticket, Verdict) {
         let (verdict, told) = oneshot::channel();
         let entry = Entry { io_deadline, grip: grip.clone(), seen: grip.received(), verdict, rescue };
         let mut entries = self.lock();

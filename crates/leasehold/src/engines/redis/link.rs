@@ -254,16 +254,20 @@ impl Link {
     /// Calls a script by its hash; if the server does not know it, nothing was executed, and the same call goes out once more,
     /// whole.
     pub(super) async fn call(&self, call: &Call, io_deadline: Instant) -> Result<Reply, Fault> {
-        self.call_or_rescue(call, io_deadline, false).await
+        self.call_or_rescue(call, io_deadline, None).await
     }
 
-    /// The same; with `rescue`, the call goes out by the driver's connection if this one turns out to be dead.
-    pub(super) async fn call_or_rescue(&self, call: &Call, io_deadline: Instant, rescue: bool) -> Result<Reply, Fault> {
-        let rescue = || rescue.then(|| call.clone());
+    /// The same; `rescue`, which is the same call, goes out by the driver's connection if this one turns out to be dead.
+    pub(super) async fn call_or_rescue(
+        &self,
+        call: &Call,
+        io_deadline: Instant,
+        rescue: Option<Arc<Call>>,
+    ) -> Result<Reply, Fault> {
         let what = call.script.name;
-        match self.one((eval(call, "EVALSHA", &HASHES[what]), what), io_deadline, rescue()).await {
+        match self.one((eval(call, "EVALSHA", &HASHES[what]), what), io_deadline, rescue.clone()).await {
             Err(fault) if fault.says("NOSCRIPT") => {
-                self.one((eval(call, "EVAL", call.script.source), what), io_deadline, rescue()).await
+                Box::pin(self.one((eval(call, "EVAL", call.script.source), what), io_deadline, rescue)).await
             }
             result => result,
         }
@@ -271,11 +275,11 @@ impl Link {
 
     /// The native claim: the answer of `EXEC`.
     pub(super) async fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Result<Reply, Fault> {
-        let mut set = Cmd::with_capacity(6, 160);
+        let mut set = Cmd::with_capacity(6, 32 + claim.lock.len() + claim.value.len());
         set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
-        let mut count = Cmd::with_capacity(2, 48);
+        let mut count = Cmd::with_capacity(2, 4 + claim.counter.len());
         count.arg("INCR").arg(&claim.counter);
-        let mut replies = self.many(vec![cmd("MULTI"), set, count, cmd("EXEC")], io_deadline).await?;
+        let mut replies = self.many(vec![word("MULTI"), set, count, word("EXEC")], io_deadline).await?;
         let executed = replies.pop().unwrap_or(Reply::Nil);
         if !matches!(executed, Reply::Error(..)) {
             return Ok(executed);
@@ -293,7 +297,7 @@ impl Link {
         &self,
         (command, what): (Cmd, &'static str),
         io_deadline: Instant,
-        rescue: Option<Call>,
+        rescue: Option<Arc<Call>>,
     ) -> Result<Reply, Fault> {
         let mut connection = self.connection.clone();
         let sending = async move { connection.send_packed_command(&command).await.map(|value| vec![value]) };
@@ -317,14 +321,17 @@ impl Link {
         if replies.len() == count { Ok(replies) } else { Err(Fault::Lost) }
     }
 
-    async fn answered<F>(&self, sending: F, io_deadline: Instant, rescue: Option<Call>) -> Result<Vec<Reply>, Fault>
+    async fn answered<F>(&self, sending: F, io_deadline: Instant, rescue: Option<Arc<Call>>) -> Result<Vec<Reply>, Fault>
     where
         F: Future<Output = redis::RedisResult<Vec<redis::Value>>>,
     {
+        let _under_way = self.grip.call();
         let (ticket, verdict) = self.ledger.enter(io_deadline, &self.grip, rescue);
         match select(pin!(sending), verdict).await {
             Either::Left((values, verdict)) => match values {
                 Ok(values) => {
+                    // Before the entry goes: the end of its sender would wake this very task.
+                    drop(verdict);
                     ticket.settle();
                     Ok(values.into_iter().map(fault::reply).collect())
                 }
@@ -337,9 +344,18 @@ impl Link {
     }
 }
 
+/// A command without arguments.
+fn word(name: &str) -> Cmd {
+    let mut word = Cmd::with_capacity(1, name.len());
+    word.arg(name);
+    word
+}
+
 fn eval(call: &Call, command: &str, script: &str) -> Cmd {
     let Script { keys, .. } = call.script;
-    let mut eval = Cmd::with_capacity(3 + call.keys.len() + call.args.len(), 512);
+    let texts = call.keys.iter().chain(&call.args);
+    let mut eval =
+        Cmd::with_capacity(3 + call.keys.len() + call.args.len(), 16 + script.len() + texts.map(String::len).sum::<usize>());
     eval.arg(command).arg(script).arg(*keys).arg(&call.keys).arg(&call.args);
     eval
 }

@@ -4,10 +4,10 @@ use super::config::{Place, Target};
 use futures_util::task::AtomicWaker;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -56,6 +56,7 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 pub(super) struct Grip {
     received: AtomicU64,
     dead: AtomicBool,
+    under_way: AtomicUsize,
     reader: AtomicWaker,
     #[cfg(unix)]
     socket: Mutex<Option<std::os::fd::OwnedFd>>,
@@ -77,6 +78,12 @@ impl Grip {
         self.dead.load(Ordering::Acquire)
     }
 
+    /// Counts a call as under way until this is dropped.
+    pub(super) fn call(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(&self.under_way)
+    }
+
     /// Ends the stream in both directions.
     pub(super) fn kill(&self) {
         self.dead.store(true, Ordering::Release);
@@ -89,15 +96,62 @@ impl Grip {
     }
 }
 
+/// A call that is under way.
+pub(super) struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A stream that counts what comes in and ends when its grip says so.
 pub(super) struct Counted {
     pub(super) grip: Arc<Grip>,
     inner: Box<dyn Stream>,
+    turn: Arc<Turn>,
+    /// True while a write waits for its turn.
+    waits: bool,
+}
+
+/// One turn of the scheduler, after which a write goes on.
+#[derive(Default)]
+struct Turn {
+    over: AtomicBool,
+    writer: AtomicWaker,
+}
+
+impl Wake for Turn {
+    fn wake(self: Arc<Self>) {
+        self.over.store(true, Ordering::Release);
+        self.writer.wake();
+    }
 }
 
 impl Counted {
     fn new(grip: Grip, inner: Box<dyn Stream>) -> Counted {
-        Counted { grip: Arc::new(grip), inner }
+        Counted { grip: Arc::new(grip), inner, turn: Arc::default(), waits: false }
+    }
+
+    /// Lets every task that can run now go first, once per write and only if other calls are under way: what they have to
+    /// send leaves in the same system call.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.waits && self.grip.under_way.load(Ordering::Relaxed) < 2 {
+            return Poll::Ready(());
+        }
+        self.turn.writer.register(cx.waker());
+        if !self.waits {
+            self.waits = true;
+            // Woken when the turn is over, and not by the next request.
+            self.turn.over.store(false, Ordering::Relaxed);
+            let waker = Waker::from(self.turn.clone());
+            let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        }
+        if !self.turn.over.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        self.waits = false;
+        Poll::Ready(())
     }
 }
 
@@ -128,6 +182,7 @@ impl AsyncWrite for Counted {
         if self.grip.is_dead() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
+        ready!(self.poll_turn(cx));
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 

@@ -38,16 +38,16 @@ pub(super) async fn claim_verb(inner: Arc<Inner>, call: ClaimCall) -> Result<Cla
     let result = if call.ask.first && !contended {
         ask_natively(&inner, &link, &call).await
     } else {
-        ask_by_script(&inner, &link, &call).await
+        Box::pin(ask_by_script(&inner, &link, &call)).await
     };
     let result = match result {
         Ok(Outcome::Reply(reply)) => Ok(reply),
-        Ok(Outcome::NoToken(why)) => mend_token(&inner, &link, &call, why).await,
+        Ok(Outcome::NoToken(why)) => Box::pin(mend_token(&inner, &link, &call, why)).await,
         Err(fault) => Err(Problem::Fault(fault)),
     };
     settle_claim(&inner, (call.claim, link.id), &call, &result);
     if matches!(result, Ok(ClaimReply::Granted(_))) && !call.ask.first {
-        registry::correct(&inner, &link, (call.claim, call.io_deadline)).await;
+        Box::pin(registry::correct(&inner, &link, (call.claim, call.io_deadline))).await;
     }
     result.map_err(|problem| problem.into_error(&inner))
 }
@@ -105,7 +105,7 @@ fn settle_claim(inner: &Inner, (claim, by): (ClaimId, LinkId), call: &ClaimCall,
 }
 
 async fn ask_natively(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
-    let ask = NativeClaim::new(inner.target.space.keys(&call.resource), call.claim, call.terms);
+    let ask = NativeClaim::new(&inner.target.space, &call.resource, (call.claim, call.terms));
     match native(link.native(&ask, call.io_deadline).await?)? {
         Native::Set(Ok(counter)) => Ok(granted(inner, call, counter)),
         Native::Set(Err(refusal)) => Ok(Outcome::NoToken(Some(Fault::refused(refusal, "INCR")))),
@@ -114,7 +114,7 @@ async fn ask_natively(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Ou
         Native::Held if call.ask.wait => {
             Ok(Outcome::Reply(ClaimReply::Busy(Contention { by: None, lease_left: Some(Duration::ZERO) })))
         }
-        Native::Held => Ok(Outcome::Reply(ClaimReply::Busy(look_at_holder(link, &ask.lock, call.io_deadline).await?))),
+        Native::Held => Ok(Outcome::Reply(ClaimReply::Busy(Box::pin(look_at_holder(link, &ask.lock, call.io_deadline)).await?))),
     }
 }
 
@@ -198,9 +198,8 @@ async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why:
 }
 
 async fn give_back(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<(), Fault> {
-    let space = &inner.target.space;
-    let back = release(space.keys(&call.resource), call.claim, Manner::Own { keep: Duration::ZERO });
-    release_on(link, &back, call.io_deadline, false).await.map(|_| ())
+    let back = release(&inner.target.space, &call.resource, call.claim, Manner::Own { keep: Duration::ZERO });
+    release_on(link, &Arc::new(back), call.io_deadline, false).await.map(|_| ())
 }
 
 pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<RenewReply, Error> {
@@ -238,11 +237,11 @@ pub(super) async fn release_verb(inner: Arc<Inner>, call: ReleaseCall) -> Result
     };
     others.retain(|other| other.id != link.id);
     let space = &inner.target.space;
-    let end = release(space.keys(&call.resource), call.claim, call.manner);
+    let end = Arc::new(release(space, &call.resource, call.claim, call.manner));
     let result = if others.is_empty() {
         release_on(&link, &end, call.io_deadline, true).await
     } else {
-        release_on_all(&inner, [vec![link], others].concat(), end, call.io_deadline).await
+        Box::pin(release_on_all(&inner, [vec![link], others].concat(), end, call.io_deadline)).await
     };
     let ended = result.map_err(|fault| fault.into_error(space))?;
     inner.book().settled(call.claim, &carriers);
@@ -273,9 +272,9 @@ fn forget_elsewhere(inner: &Arc<Inner>, claim: ClaimId) {
     inner.world.spawn(async move { drop(link.call(&call, io_deadline).await) });
 }
 
-async fn release_on(link: &Link, end: &Call, io_deadline: Instant, rescue: bool) -> Result<Ended, Fault> {
+async fn release_on(link: &Link, end: &Arc<Call>, io_deadline: Instant, rescue: bool) -> Result<Ended, Fault> {
     for _ in 0..MOST_CALLS {
-        match released(link.call_or_rescue(end, io_deadline, rescue).await?)? {
+        match released(link.call_or_rescue(end, io_deadline, rescue.then(|| end.clone())).await?)? {
             Ended::Again => {}
             ended => return Ok(ended),
         }
@@ -284,7 +283,7 @@ async fn release_on(link: &Link, end: &Call, io_deadline: Instant, rescue: bool)
 }
 
 /// The same release on several connections; goes on to its end even if the caller is gone.
-async fn release_on_all(inner: &Inner, links: Vec<Arc<Link>>, end: Call, io_deadline: Instant) -> Result<Ended, Fault> {
+async fn release_on_all(inner: &Inner, links: Vec<Arc<Link>>, end: Arc<Call>, io_deadline: Instant) -> Result<Ended, Fault> {
     let (told, verdict) = oneshot::channel();
     inner.world.spawn(async move {
         let results = join_all(links.iter().map(|link| release_on(link, &end, io_deadline, false))).await;
