@@ -49,6 +49,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// How often each contender of a comparison runs.
+    pub fn repeats(&self) -> usize {
+        self.repeat.unwrap_or(if self.quick { 1 } else { 5 })
+    }
+
     /// True if `name` is to be run.
     pub fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|pattern| name.contains(pattern.as_str()))
