@@ -1,5 +1,6 @@
-//! The project's own chores: `cargo xtask test | tidy | docs | fmt-check`.
+//! The project's own chores: `cargo xtask test | bench | tidy | docs | fmt-check`.
 
+mod bench;
 mod docs;
 mod processes;
 mod test;
@@ -21,6 +22,8 @@ struct Args {
 enum Chore {
     /// Installs what is missing, builds, runs every test and says what passed.
     Test(test::Options),
+    /// Measures the library against others, on a server of its own.
+    Bench(bench::Options),
     /// Checks style and architecture: names every line that breaks a rule.
     Tidy,
     /// Checks the documents: links, the tests that they name, and their commands.
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let root = tree::root();
     let done = match Args::parse().chore {
         Chore::Test(options) => test::run(&root, &options),
+        Chore::Bench(options) => bench::run(&root, &options),
         Chore::Tidy => tidy::run(&root),
         Chore::Docs => docs::run(&root),
         Chore::FmtCheck => {

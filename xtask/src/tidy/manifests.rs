@@ -15,12 +15,15 @@ enum Others {
     Only(&'static [&'static str]),
 }
 
+/// What the benchmark may use: those it compares, and what it needs to run, to count and to draw.
+const BENCH: [&str; 9] = ["clap", "plotters", "redis", "rslock", "rustix", "serde", "serde_json", "tempfile", "tokio"];
+
 const RULES: [Rule; 7] = [
     Rule { manifest: "crates/leasehold-core/Cargo.toml", ours: &[], others: Others::Only(&[]) },
     Rule { manifest: "crates/leasehold-wire/Cargo.toml", ours: &["leasehold-core"], others: Others::Only(&[]) },
     Rule { manifest: "crates/leasehold/Cargo.toml", ours: &["leasehold-core", "leasehold-wire"], others: Others::Any },
     Rule { manifest: "crates/leasehold-cli/Cargo.toml", ours: &["leasehold"], others: Others::Any },
-    Rule { manifest: "crates/leasehold-bench/Cargo.toml", ours: &["leasehold"], others: Others::Any },
+    Rule { manifest: "crates/leasehold-bench/Cargo.toml", ours: &["leasehold"], others: Others::Only(&BENCH) },
     Rule { manifest: "crates/leasehold-sim/Cargo.toml", ours: &["leasehold-core", "leasehold-wire"], others: Others::Any },
     Rule { manifest: "xtask/Cargo.toml", ours: &[], others: Others::Only(&["clap", "rustix", "tempfile"]) },
 ];
@@ -92,6 +95,14 @@ mod tests {
         let text = "[dependencies]\nleasehold.workspace = true\nleasehold-core.workspace = true\nclap.workspace = true\n";
 
         assert_eq!(found("crates/leasehold-cli/Cargo.toml", text), ["3: this crate may not depend on `leasehold-core`"]);
+    }
+
+    #[test]
+    fn the_benchmark_knows_the_library_from_outside() {
+        let text =
+            "[dependencies]\nleasehold = { path = \"../leasehold\" }\nleasehold-wire.workspace = true\nrslock = \"0.10\"\n";
+
+        assert_eq!(found("crates/leasehold-bench/Cargo.toml", text), ["3: this crate may not depend on `leasehold-wire`"]);
     }
 
     #[test]
