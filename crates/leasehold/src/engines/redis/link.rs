@@ -12,7 +12,7 @@ use leasehold_wire::{ALL, Call, NativeClaim, Reply, Script, raise};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
 use std::collections::HashMap;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -300,7 +300,7 @@ impl Link {
         rescue: Option<Arc<Call>>,
     ) -> Result<Reply, Fault> {
         let mut connection = self.connection.clone();
-        let sending = async move { connection.send_packed_command(&command).await.map(|value| vec![value]) };
+        let sending = pin!(async { connection.send_packed_command(&command).await.map(|value| vec![value]) });
         let answer = self.answered(sending, io_deadline, rescue).await?.pop().unwrap_or(Reply::Nil);
         match answer {
             Reply::Error(..) => Err(Fault::refused(answer, what)),
@@ -316,18 +316,23 @@ impl Link {
             pipeline.add_command(command);
         }
         let mut connection = self.connection.clone();
-        let sending = async move { connection.send_packed_commands(&pipeline, 0, count).await };
+        let sending = pin!(connection.send_packed_commands(&pipeline, 0, count));
         let replies = self.answered(sending, io_deadline, None).await?;
         if replies.len() == count { Ok(replies) } else { Err(Fault::Lost) }
     }
 
-    async fn answered<F>(&self, sending: F, io_deadline: Instant, rescue: Option<Arc<Call>>) -> Result<Vec<Reply>, Fault>
+    async fn answered<F>(
+        &self,
+        sending: Pin<&mut F>,
+        io_deadline: Instant,
+        rescue: Option<Arc<Call>>,
+    ) -> Result<Vec<Reply>, Fault>
     where
         F: Future<Output = redis::RedisResult<Vec<redis::Value>>>,
     {
         let _under_way = self.grip.call();
         let (ticket, verdict) = self.ledger.enter(io_deadline, &self.grip, rescue);
-        match select(pin!(sending), verdict).await {
+        match select(sending, verdict).await {
             Either::Left((values, verdict)) => match values {
                 Ok(values) => {
                     // Before the entry goes: the end of its sender would wake this very task.

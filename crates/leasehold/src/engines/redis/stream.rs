@@ -16,6 +16,9 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
+/// How many bytes for each call that is under way are worth a system call: about a third of a request.
+const ENOUGH: usize = 64;
+
 type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
 
 /// Opens one more stream.
@@ -134,9 +137,12 @@ impl Counted {
     }
 
     /// Lets every task that can run now go first, once per write and only if other calls are under way: what they have to
-    /// send leaves in the same system call.
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.waits && self.grip.under_way.load(Ordering::Relaxed) < 2 {
+    /// send leaves in the same system call. A third of what is under way is enough, so that the server works while the rest is
+    /// made.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<()> {
+        let under_way = self.grip.under_way.load(Ordering::Relaxed);
+        if size >= ENOUGH * under_way || (!self.waits && under_way < 2) {
+            self.waits = false;
             return Poll::Ready(());
         }
         self.turn.writer.register(cx.waker());
@@ -182,7 +188,7 @@ impl AsyncWrite for Counted {
         if self.grip.is_dead() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        ready!(self.poll_turn(cx));
+        ready!(self.poll_turn(cx, buf.len()));
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 
