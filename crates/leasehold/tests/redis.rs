@@ -358,6 +358,23 @@ async fn a_newcomer_that_passed_the_queue_hands_over_to_it_once_a_waiter_has_ask
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn places_that_were_lost_begin_anew_and_end_like_any_others() {
+    let server = RedisServer::start();
+    let (client, other) = (Client::join(&server.url()).await, Client::join(&server.url()).await);
+    let (holder, _) = client.hold("r").await;
+    let (lost, _) = client.wait_for("r").await;
+    let places = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r")).places;
+    server.query::<u64>(&["DEL", &places]);
+    let (waiter, _) = other.wait_for("r").await;
+    assert!(server.query::<i64>(&["PTTL", &places]) > 0, "nothing is left behind if everybody goes now");
+    client.release("r", holder).await.unwrap();
+    assert!(matches!(other.renew("r", waiter).await.unwrap(), RenewReply::Renewed(_)));
+    client.release("r", lost).await.unwrap();
+    other.release("r", waiter).await.unwrap();
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_nobody_waits_for_any_more_is_released_like_any_other() {
     let server = RedisServer::start();
     let client = Client::join(&server.url()).await;

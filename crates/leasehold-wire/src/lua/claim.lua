@@ -6,3 +6,30 @@
 -- O(1) amortised: at most 100 dead entries of the queue are passed per call.
 local call, CHANNELS = redis.call, ARGV[8]
 local LOCK, QUEUE, PLACES, COUNTER = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local value = call('GET', LOCK)
+
+-- The ordinary way into the queue comes before the functions of the other cases are even made: a first ask has no place yet,
+-- and another holds. A queue and its places end with the latest place of theirs; one that just began ends with this place.
+if value and ARGV[4] == '1' and ARGV[5] == '1' and not string.find(value, ARGV[1], 1, true) then
+  local time = call('TIME')
+  local till = string.format('%.0f', time[1] * 1000000 + time[2] + ARGV[6])
+  -- The last whole millisecond begun before `till`, and one more.
+  local ends = string.format('%.0f', string.sub(till, 1, -4) + 1)
+  call('HSET', PLACES, ARGV[1], '1 1 ' .. till .. ' ' .. ARGV[7] .. ' ' .. ARGV[3])
+  if call('RPUSH', QUEUE, '1 ' .. ARGV[1]) == 1 then
+    call('PEXPIREAT', QUEUE, ends)
+    if call('HLEN', PLACES) > 1 then
+      -- The queue went without its places: nobody would find those, so their claims enter anew by their next asks.
+      call('DEL', PLACES)
+      call('HSET', PLACES, ARGV[1], '1 1 ' .. till .. ' ' .. ARGV[7] .. ' ' .. ARGV[3])
+    end
+    call('PEXPIREAT', PLACES, ends)
+  else
+    for _, key in ipairs({ QUEUE, PLACES }) do
+      -- GT takes a key without an end for one that never ends: places that were lost begin anew without one.
+      if call('PEXPIREAT', key, ends, 'GT') == 0 and call('PTTL', key) == -1 then call('PEXPIREAT', key, ends) end
+    end
+  end
+  if string.match(value, '^%x+$') and string.len(value) == 32 then call('APPEND', LOCK, '+0') end
+  return { 2, call('PTTL', LOCK), value }
+end

@@ -45,7 +45,6 @@ local function queue_up()
   live_until(PLACES, till)
 end
 
-local value = call('GET', LOCK)
 local mark, holder, kept = read(value or '')
 if holder == id then
   if mark ~= '' then return 4 end
