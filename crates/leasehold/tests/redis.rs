@@ -8,7 +8,7 @@ use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
 use leasehold::{ClaimId, ErrorKind, ResourceName, Want};
 use leasehold_core::{Bound, ClaimReply, ReleaseReply, RenewReply};
-use leasehold_wire::Space;
+use leasehold_wire::{Call, Detach, Space, detach, registry};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -302,6 +302,45 @@ async fn a_client_shows_what_it_holds_until_it_closes_and_what_it_detached_longe
     assert_eq!(first.engine.claim(first.call("x", first.fresh(), (1, true))).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(second.release("kept", kept).await.unwrap(), ReleaseReply::Released);
     assert!(names().await.is_empty());
+}
+
+/// Runs a script of ours on a connection of the test's own.
+fn run(server: &RedisServer, call: &Call) -> redis::Value {
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(call.script.source).arg(call.script.keys).arg(&call.keys).arg(&call.args);
+    eval.query(&mut server.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}"))
+}
+
+#[test]
+fn what_is_known_of_clients_ends_with_the_longest_life_and_never_before() {
+    let server = RedisServer::start();
+    let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
+    let (brief, long) = (Duration::from_millis(400), Duration::from_secs(3600));
+    let hold = |client, life| Detach { claim: ClaimId::new(client, 7), life, token: None, resource: name("r") };
+    let left = |key: &str| server.query::<i64>(&["PTTL", key]);
+    for client in 1..=2 {
+        run(&server, &registry(&space, (client, brief, "{}"), &[], &[]));
+        run(&server, &detach(&space, &hold(client, brief)));
+    }
+    assert!((1..=400).contains(&left(&space.clients())), "{}", left(&space.clients()));
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    while !server.keys().is_empty() {
+        assert!(std::time::Instant::now() < patience, "{:?}", server.keys());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // A set without an end, as an older version left it, gets one; what was told to live long is never cut short.
+    server.query::<()>(&["ZADD", &space.clients(), "1", "0000000000000009"]);
+    run(&server, &detach(&space, &hold(1, long)));
+    run(&server, &registry(&space, (1, brief, "{}"), &[], &[]));
+    run(&server, &registry(&space, (2, brief, "{}"), &[], &[]));
+    run(&server, &detach(&space, &hold(2, brief)));
+    for key in [space.clients(), space.client(1)] {
+        assert!((3_500_000..=3_600_000).contains(&left(&key)), "{key:?} {}", left(&key));
+    }
+    std::thread::sleep(brief * 2);
+    run(&server, &registry(&space, (3, brief, "{}"), &[], &[]));
+    let clients: Vec<String> = server.query(&["ZRANGE", &space.clients(), "0", "-1"]);
+    assert_eq!(clients, ["0000000000000003", "0000000000000001"], "the living, though one of them wrote a shorter life since");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

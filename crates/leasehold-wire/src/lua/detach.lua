@@ -16,4 +16,6 @@ redis.call('HSET', KEYS[2], ARGV[3], since .. ' d ' .. token .. ' ' .. ARGV[5])
 local life = tonumber(ARGV[2])
 if redis.call('PTTL', KEYS[2]) < life then redis.call('PEXPIRE', KEYS[2], ARGV[2]) end
 redis.call('ZADD', KEYS[1], 'GT', string.format('%.0f', math.floor(now / 1000) + life), ARGV[1])
+-- The last client may be killed, and nobody removes it then.
+if redis.call('PTTL', KEYS[1]) < life then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1

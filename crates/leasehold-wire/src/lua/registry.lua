@@ -15,6 +15,8 @@ for i = 5 + gone, #ARGV, 5 do
 end
 local life = tonumber(ARGV[2])
 if redis.call('PTTL', KEYS[2]) < life then redis.call('PEXPIRE', KEYS[2], ARGV[2]) end
-redis.call('ZADD', KEYS[1], string.format('%.0f', math.floor(now / 1000) + life), ARGV[1])
+redis.call('ZADD', KEYS[1], 'GT', string.format('%.0f', math.floor(now / 1000) + life), ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', math.floor(now / 1000)))
+-- The last client may be killed, and nobody removes it then.
+if redis.call('PTTL', KEYS[1]) < life then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1
