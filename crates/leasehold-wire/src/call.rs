@@ -136,9 +136,9 @@ impl HoldState {
 /// Writes what changed in the registry of `client`, which then lives for `life` at least. `about` is JSON.
 pub fn registry(space: &Space, (client, life, about): (u64, Duration, &str), gone: &[ClaimId], changes: &[Change]) -> Call {
     let mut args = vec![format!("{client:016x}"), millis(life).to_string(), about.to_owned(), gone.len().to_string()];
-    args.extend(gone.iter().map(ClaimId::to_string));
+    args.extend(gone.iter().map(|claim| registry_field(*claim)));
     for change in changes {
-        args.push(change.claim.to_string());
+        args.push(registry_field(change.claim));
         args.push(micros(change.age).to_string());
         args.push(change.state.letter().to_owned());
         args.push(token_text(change.token));
@@ -166,7 +166,7 @@ pub fn detach(space: &Space, hold: &Detach) -> Call {
     let args = vec![
         format!("{client:016x}"),
         millis(hold.life).to_string(),
-        hold.claim.to_string(),
+        registry_field(hold.claim),
         token_text(hold.token),
         hold.resource.to_string(),
     ];
@@ -176,8 +176,20 @@ pub fn detach(space: &Space, hold: &Detach) -> Call {
 /// Removes one claim from the registry of `client`, or all but the detached.
 pub fn forget(space: &Space, client: u64, claim: Option<ClaimId>) -> Call {
     let mut args = vec![format!("{client:016x}")];
-    args.extend(claim.map(|claim| claim.to_string()));
+    args.extend(claim.map(registry_field));
     call(&FORGET, vec![space.clients(), space.client(client)], args)
+}
+
+/// The field of a claim in its client's registry: its own 16 digits, since the client's are in the name of the key.
+pub fn registry_field(claim: ClaimId) -> String {
+    format!("{:016x}", claim.serial())
+}
+
+/// The claim of a field in the registry of `client`; `None` if the field is not of a claim.
+pub fn registry_claim(client: u64, field: &[u8]) -> Option<ClaimId> {
+    let digits = field.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let text = std::str::from_utf8(field).ok().filter(|text| text.len() == 16 && digits)?;
+    Some(ClaimId::new(client, u64::from_str_radix(text, 16).ok()?))
 }
 
 fn token_text(token: Option<Token>) -> String {
@@ -228,6 +240,16 @@ mod tests {
         for call in calls {
             assert_eq!(call.keys.len(), call.script.keys, "{}", call.script.name);
             assert!(call.args.len() >= call.script.least_args, "{}", call.script.name);
+        }
+    }
+
+    #[test]
+    fn a_registry_names_a_claim_by_its_own_half() {
+        let claim = ClaimId::new(7, 0xab);
+        assert_eq!(registry_field(claim), "00000000000000ab");
+        assert_eq!(registry_claim(7, b"00000000000000ab"), Some(claim));
+        for other in ["about", "gone", "+0000000000000ab", "00000000000000AB", "000000000000000700000000000000ab"] {
+            assert_eq!(registry_claim(7, other.as_bytes()), None, "{other}");
         }
     }
 

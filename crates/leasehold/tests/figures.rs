@@ -4,8 +4,8 @@
 mod support;
 
 use leasehold::{Client, Mutex, ResourceName};
-use leasehold_core::{ClaimId, Manner, Terms};
-use leasehold_wire::{NativeClaim, Space, release};
+use leasehold_core::{ClaimId, Manner, Terms, Token};
+use leasehold_wire::{Change, HoldState, NativeClaim, Space, registry, release};
 use redis::{Pipeline, cmd};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -177,6 +177,35 @@ fn an_uncontended_cycle_takes_the_server_at_most_1_45_times_that_of_the_textbook
     };
     assert!((0..3).any(|_| passes()), "see above");
     assert_eq!(server.keys(), ["leasehold:\u{1}token"], "each cycle locked and unlocked");
+}
+
+/// How many locks one client holds.
+const HELD: u64 = 100_000;
+
+#[test]
+fn a_held_lock_costs_its_clients_registry_at_most_150_bytes() {
+    let server = RedisServer::start();
+    let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
+    let mut connection = server.connection();
+    for from in (0..HELD).step_by(1_000) {
+        let changes: Vec<Change> = (from..from + 1_000).map(held).collect();
+        let call = registry(&space, (7, Duration::from_secs(60), "{}"), &[], &changes);
+        let mut eval = cmd("EVAL");
+        eval.arg(call.script.source).arg(call.script.keys).arg(&call.keys).arg(&call.args);
+        eval.exec(&mut connection).unwrap();
+    }
+    let bytes = server.query::<u64>(&["MEMORY", "USAGE", &space.client(7), "SAMPLES", "0"]) as f64 / HELD as f64;
+    println!("a held lock in its client's registry: {bytes:.1} bytes");
+    // By the size classes of the server's allocator, which differ.
+    assert!(bytes <= 150.0, "{bytes}");
+}
+
+/// A hold as a registry shows it.
+fn held(n: u64) -> Change {
+    // Digits that look random, as those of a real claim do.
+    let claim = ClaimId::new(7, (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let resource = ResourceName::new(&format!("order:{n}:pay")).unwrap();
+    Change { claim, age: Duration::ZERO, state: HoldState::Held, token: Token::new(0, 1_700_000_000_000_000 + n), resource }
 }
 
 /// How long each holder holds before it hands over.

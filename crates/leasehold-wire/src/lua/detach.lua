@@ -1,6 +1,6 @@
 -- detach.lua: writes that a hold outlives its client into the list of the client that took it.
 -- KEYS    1 clients, 2 that client's hash
--- ARGV    1 client, 2 life_ms, 3 claim, 4 token (0 if not known), 5 resource
+-- ARGV    1 client, 2 life_ms, 3 claim (its own 16 digits), 4 token (0 if not known), 5 resource
 -- returns 1
 -- O(log clients).
 local time = redis.call('TIME')

@@ -1,7 +1,8 @@
 -- registry.lua: writes what has changed of a client's own list of what it holds and waits for.
 -- KEYS    1 clients (sorted set: client by expiry in ms), 2 the client's hash
 -- ARGV    1 client, 2 life_ms, 3 about (JSON), 4 number of claims that are gone, then these claims, then for each claim that
---         is new or changed: claim, age_us, state (h held, w waiting, d detached), token, resource
+--         is new or changed: claim, age_us, state (h held, w waiting, d detached), token, resource; of a claim only its
+--         own 16 digits, without the client's
 -- returns 1
 -- O(changes + log clients). A field is "<since_us> <state> <token> <resource>"; detached entries are left as they are.
 local time = redis.call('TIME')
