@@ -297,8 +297,8 @@ impl Push {
 /// An entry of a client's registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Since when, in µs since 1970 by the server's clock.
-    pub since_us: u64,
+    /// Since when, in ms since 1970 by the server's clock.
+    pub since_ms: u64,
     /// How the claim stands.
     pub state: HoldState,
     /// Its token, if it is known.
@@ -311,16 +311,16 @@ impl Listed {
     /// Reads the value of a registry's field; `None` if it is of another schema.
     pub fn read(value: &[u8]) -> Option<Listed> {
         let mut words = std::str::from_utf8(value).ok()?.splitn(4, ' ');
-        let since_us = words.next()?.parse().ok()?;
+        let since_ms = words.next()?.parse().ok()?;
         let state = match words.next()? {
             "h" => HoldState::Held,
             "w" => HoldState::Waiting,
             "d" => HoldState::Detached,
             _ => return None,
         };
-        let token = Token::new(0, words.next()?.parse().ok()?);
+        let token = Token::new(0, u64::from_str_radix(words.next()?, 36).ok()?);
         let resource = ResourceName::new(words.next()?).ok()?;
-        Some(Listed { since_us, state, token, resource })
+        Some(Listed { since_ms, state, token, resource })
     }
 }
 

@@ -192,8 +192,16 @@ pub fn registry_claim(client: u64, field: &[u8]) -> Option<ClaimId> {
     Some(ClaimId::new(client, u64::from_str_radix(text, 16).ok()?))
 }
 
+/// In base 36: there is one for each lock, and six digits less.
 fn token_text(token: Option<Token>) -> String {
-    token.map_or(0, Token::as_u64).to_string()
+    let (mut rest, mut digits) = (token.map_or(0, Token::as_u64), Vec::new());
+    loop {
+        digits.push(char::from_digit((rest % 36) as u32, 36).expect("a digit of base 36"));
+        rest /= 36;
+        if rest == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
 }
 
 /// Whole milliseconds, rounded up: a store must not end a lease before the holder's own deadline.
@@ -250,6 +258,16 @@ mod tests {
         assert_eq!(registry_claim(7, b"00000000000000ab"), Some(claim));
         for other in ["about", "gone", "+0000000000000ab", "00000000000000AB", "000000000000000700000000000000ab"] {
             assert_eq!(registry_claim(7, other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_written_in_base_36_and_read_again() {
+        assert_eq!(token_text(None), "0");
+        for counter in [1, 35, 36, 1_700_000_000_000_000, (1 << 53) - 1] {
+            let token = Token::new(0, counter);
+            let listed = crate::Listed::read(format!("17 h {} a", token_text(token)).as_bytes()).unwrap();
+            assert_eq!(listed.token, token);
         }
     }
 

@@ -139,7 +139,7 @@ fn inspection(resource: ResourceName, looked: &Looked, registries: &Registries) 
         Party {
             claim: Some(claim),
             token: listed.and_then(|listed| listed.token),
-            since: listed.map(|listed| Duration::from_micros(looked.now_us.saturating_sub(listed.since_us))),
+            since: listed.map(|listed| Duration::from_millis((looked.now_us / 1000).saturating_sub(listed.since_ms))),
             lease_left: left,
             about: registry.and_then(|registry| registry.about.clone()),
             state: if detached { PartyState::Detached } else { PartyState::Live },
