@@ -100,8 +100,8 @@ fn idle_waiters_send_nothing_but_beats() {
         tokio::time::sleep(Duration::from_secs(5)).await;
         let beats = requests(&server);
         let seconds = (clock::now() - began) as f64 / 1e9;
-        // A beat each 1.6 s to 2 s, and the holder's own renewals, none of which is due.
-        let most = 32.0 * (seconds / 1.6).ceil();
+        // A beat each 2 s to 2.2 s, and the holder's own renewals, none of which is due.
+        let most = 32.0 * (seconds / 2.0).ceil();
         assert!((beats as f64) <= most, "{beats} requests in {seconds} s, at most {most}");
         drop(guard);
         tasks.iter().for_each(tokio::task::JoinHandle::abort);
@@ -183,7 +183,7 @@ fn an_uncontended_cycle_takes_the_server_at_most_1_45_times_that_of_the_textbook
 const HELD: u64 = 100_000;
 
 #[test]
-fn a_held_lock_costs_its_clients_registry_at_most_150_bytes() {
+fn a_held_lock_costs_its_clients_registry_at_most_130_bytes() {
     let server = RedisServer::start();
     let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
     let mut connection = server.connection();
@@ -196,8 +196,7 @@ fn a_held_lock_costs_its_clients_registry_at_most_150_bytes() {
     }
     let bytes = server.query::<u64>(&["MEMORY", "USAGE", &space.client(7), "SAMPLES", "0"]) as f64 / HELD as f64;
     println!("a held lock in its client's registry: {bytes:.1} bytes");
-    // By the size classes of the server's allocator, which differ.
-    assert!(bytes <= 150.0, "{bytes}");
+    assert!(bytes <= 130.0, "{bytes}");
 }
 
 /// A hold as a registry shows it.
