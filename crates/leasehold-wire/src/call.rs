@@ -49,9 +49,9 @@ impl NativeClaim {
 }
 
 /// What a lock's key says while `claim` holds it; a delay behind the lease is part of it, since a release and a look must
-/// know when the lease itself is over.
+/// know when the lease itself is over. The `+` tells it from the values of foreign clients, which may be 32 digits too.
 fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
-    if lock_delay.is_zero() { claim.to_string() } else { format!("{claim}+{}", millis(lock_delay)) }
+    if lock_delay.is_zero() { format!("{claim}+") } else { format!("{claim}+{}", millis(lock_delay)) }
 }
 
 /// An ask by script.
@@ -71,7 +71,7 @@ pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, As
 
 /// A release or a withdrawal.
 pub fn release(space: &Space, name: &ResourceName, claim: ClaimId, manner: Manner) -> Call {
-    let mut args = vec![claim.to_string()];
+    let mut args = vec![record_value(claim, Duration::ZERO)];
     match manner {
         Manner::Own { keep } if keep.is_zero() => {}
         Manner::Own { keep } => args.extend(["keep".to_owned(), millis(keep).to_string()]),
@@ -278,6 +278,7 @@ mod tests {
         let native = NativeClaim::new(&space, &name, (ClaimId::new(1, 2), terms()));
         assert_eq!(native.px_ms, 10_005);
         assert_eq!(native.value, "00000000000000010000000000000002+5");
+        assert_eq!(record_value(ClaimId::new(1, 2), Duration::ZERO), "00000000000000010000000000000002+");
         assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), terms()).args[1], "10000");
     }
 }

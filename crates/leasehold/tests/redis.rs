@@ -113,6 +113,38 @@ async fn a_foreign_clients_lock_excludes_and_may_have_no_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_clients_lock_is_left_as_it_is_also_if_its_value_has_as_many_digits_as_a_claim() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    // What redis-py and node-redlock write: 32 hexadecimal digits. They compare before they delete.
+    let foreign = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+    server.query::<()>(&["SET", "leasehold:r", foreign]);
+    let (waiter, _) = client.wait_for("r").await;
+    assert_eq!(server.query::<String>(&["GET", "leasehold:r"]), foreign, "its owner must be able to release it");
+    let shown = client.engine.inspect(name("r"), client.within(Duration::from_secs(10))).await.unwrap();
+    assert_eq!(shown.holders[0].foreign.as_deref(), Some(foreign));
+    server.query::<()>(&["DEL", "leasehold:r"]);
+    assert!(matches!(client.ask("r", waiter, (3, true)).await.unwrap(), ClaimReply::Granted(_)));
+    assert_eq!(client.release("r", waiter).await.unwrap(), ReleaseReply::Released);
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_whose_value_has_no_plus_is_renewed_and_passed_on_by_its_owner_all_the_same() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let (waiter, _) = client.wait_for("r").await;
+    // As the first schema wrote it.
+    server.query::<()>(&["SET", "leasehold:r", &holder.to_string(), "KEEPTTL"]);
+    assert!(matches!(client.renew("r", holder).await.unwrap(), RenewReply::Renewed(_)));
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+    assert!(matches!(client.renew("r", waiter).await.unwrap(), RenewReply::Renewed(_)), "the lock was handed over");
+    assert_eq!(client.release("r", waiter).await.unwrap(), ReleaseReply::Released);
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_in_use_by_another_kind_of_key_is_a_config_error() {
     let server = RedisServer::start();
     let client = Client::join(&server.url()).await;
