@@ -58,7 +58,8 @@ impl Record {
             [] => Some(Record::Free),
             [b'~', rest @ ..] => claim_and_delay(rest).map(|(claim, _)| Record::Ghost(claim)),
             [b'!', rest @ ..] => claim_and_delay(rest).map(|(claim, _)| Record::Revoked(claim)),
-            all => claim_and_delay(all).map(|(claim, delay)| Record::Held(claim, delay)),
+            // Without the `+` it is of a foreign client that writes 32 digits too.
+            all => claim_and_delay(all).filter(|_| all.contains(&b'+')).map(|(claim, delay)| Record::Held(claim, delay)),
         };
         known.unwrap_or_else(|| Record::Foreign(value.to_vec()))
     }
@@ -72,10 +73,11 @@ impl Record {
     }
 }
 
-/// Reads `<claim>` or `<claim>+<delay_ms>`.
+/// Reads `<claim>`, `<claim>+` or `<claim>+<delay_ms>`.
 fn claim_and_delay(bytes: &[u8]) -> Option<(ClaimId, Duration)> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (claim, delay_ms) = match text.split_once('+') {
+        Some((claim, "")) => (claim, 0),
         Some((claim, delay_ms)) => (claim, delay_ms.parse().ok()?),
         None => (text, 0),
     };
@@ -297,8 +299,8 @@ impl Push {
 /// An entry of a client's registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Since when, in µs since 1970 by the server's clock.
-    pub since_us: u64,
+    /// Since when, in ms since 1970 by the server's clock.
+    pub since_ms: u64,
     /// How the claim stands.
     pub state: HoldState,
     /// Its token, if it is known.
@@ -311,16 +313,16 @@ impl Listed {
     /// Reads the value of a registry's field; `None` if it is of another schema.
     pub fn read(value: &[u8]) -> Option<Listed> {
         let mut words = std::str::from_utf8(value).ok()?.splitn(4, ' ');
-        let since_us = words.next()?.parse().ok()?;
+        let since_ms = words.next()?.parse().ok()?;
         let state = match words.next()? {
             "h" => HoldState::Held,
             "w" => HoldState::Waiting,
             "d" => HoldState::Detached,
             _ => return None,
         };
-        let token = Token::new(0, words.next()?.parse().ok()?);
+        let token = Token::new(0, u64::from_str_radix(words.next()?, 36).ok()?);
         let resource = ResourceName::new(words.next()?).ok()?;
-        Some(Listed { since_us, state, token, resource })
+        Some(Listed { since_ms, state, token, resource })
     }
 }
 
@@ -337,12 +339,13 @@ mod tests {
     #[test]
     fn a_record_of_another_shape_is_a_foreign_clients() {
         let claim = CLAIM.parse().unwrap();
-        assert_eq!(Record::read(CLAIM.as_bytes()), Record::Held(claim, Duration::ZERO));
+        assert_eq!(Record::read(format!("{CLAIM}+").as_bytes()), Record::Held(claim, Duration::ZERO));
+        assert_eq!(Record::read(format!("{CLAIM}+0").as_bytes()), Record::Held(claim, Duration::ZERO));
         assert_eq!(Record::read(format!("{CLAIM}+50").as_bytes()), Record::Held(claim, Duration::from_millis(50)));
         assert_eq!(Record::read(format!("!{CLAIM}+50").as_bytes()), Record::Revoked(claim));
         assert_eq!(Record::read(format!("~{CLAIM}").as_bytes()), Record::Ghost(claim));
         assert_eq!(Record::read(format!("!{CLAIM}").as_bytes()), Record::Revoked(claim));
-        for foreign in ["x", "+", "~", "~~", "00000000DEADBEEF0000000000000007", "\u{7f}"] {
+        for foreign in [CLAIM, "x", "+", "~", "~~", "00000000DEADBEEF0000000000000007", "\u{7f}"] {
             assert_eq!(Record::read(foreign.as_bytes()), Record::Foreign(foreign.as_bytes().to_vec()));
         }
     }

@@ -49,9 +49,9 @@ impl NativeClaim {
 }
 
 /// What a lock's key says while `claim` holds it; a delay behind the lease is part of it, since a release and a look must
-/// know when the lease itself is over.
+/// know when the lease itself is over. The `+` tells it from the values of foreign clients, which may be 32 digits too.
 fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
-    if lock_delay.is_zero() { claim.to_string() } else { format!("{claim}+{}", millis(lock_delay)) }
+    if lock_delay.is_zero() { format!("{claim}+") } else { format!("{claim}+{}", millis(lock_delay)) }
 }
 
 /// An ask by script.
@@ -71,7 +71,7 @@ pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, As
 
 /// A release or a withdrawal.
 pub fn release(space: &Space, name: &ResourceName, claim: ClaimId, manner: Manner) -> Call {
-    let mut args = vec![claim.to_string()];
+    let mut args = vec![record_value(claim, Duration::ZERO)];
     match manner {
         Manner::Own { keep } if keep.is_zero() => {}
         Manner::Own { keep } => args.extend(["keep".to_owned(), millis(keep).to_string()]),
@@ -136,9 +136,9 @@ impl HoldState {
 /// Writes what changed in the registry of `client`, which then lives for `life` at least. `about` is JSON.
 pub fn registry(space: &Space, (client, life, about): (u64, Duration, &str), gone: &[ClaimId], changes: &[Change]) -> Call {
     let mut args = vec![format!("{client:016x}"), millis(life).to_string(), about.to_owned(), gone.len().to_string()];
-    args.extend(gone.iter().map(ClaimId::to_string));
+    args.extend(gone.iter().map(|claim| registry_field(*claim)));
     for change in changes {
-        args.push(change.claim.to_string());
+        args.push(registry_field(change.claim));
         args.push(micros(change.age).to_string());
         args.push(change.state.letter().to_owned());
         args.push(token_text(change.token));
@@ -166,7 +166,7 @@ pub fn detach(space: &Space, hold: &Detach) -> Call {
     let args = vec![
         format!("{client:016x}"),
         millis(hold.life).to_string(),
-        hold.claim.to_string(),
+        registry_field(hold.claim),
         token_text(hold.token),
         hold.resource.to_string(),
     ];
@@ -176,12 +176,32 @@ pub fn detach(space: &Space, hold: &Detach) -> Call {
 /// Removes one claim from the registry of `client`, or all but the detached.
 pub fn forget(space: &Space, client: u64, claim: Option<ClaimId>) -> Call {
     let mut args = vec![format!("{client:016x}")];
-    args.extend(claim.map(|claim| claim.to_string()));
+    args.extend(claim.map(registry_field));
     call(&FORGET, vec![space.clients(), space.client(client)], args)
 }
 
+/// The field of a claim in its client's registry: its own 16 digits, since the client's are in the name of the key.
+pub fn registry_field(claim: ClaimId) -> String {
+    format!("{:016x}", claim.serial())
+}
+
+/// The claim of a field in the registry of `client`; `None` if the field is not of a claim.
+pub fn registry_claim(client: u64, field: &[u8]) -> Option<ClaimId> {
+    let digits = field.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    let text = std::str::from_utf8(field).ok().filter(|text| text.len() == 16 && digits)?;
+    Some(ClaimId::new(client, u64::from_str_radix(text, 16).ok()?))
+}
+
+/// In base 36: there is one for each lock, and six digits less.
 fn token_text(token: Option<Token>) -> String {
-    token.map_or(0, Token::as_u64).to_string()
+    let (mut rest, mut digits) = (token.map_or(0, Token::as_u64), Vec::new());
+    loop {
+        digits.push(char::from_digit((rest % 36) as u32, 36).expect("a digit of base 36"));
+        rest /= 36;
+        if rest == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
 }
 
 /// Whole milliseconds, rounded up: a store must not end a lease before the holder's own deadline.
@@ -232,12 +252,33 @@ mod tests {
     }
 
     #[test]
+    fn a_registry_names_a_claim_by_its_own_half() {
+        let claim = ClaimId::new(7, 0xab);
+        assert_eq!(registry_field(claim), "00000000000000ab");
+        assert_eq!(registry_claim(7, b"00000000000000ab"), Some(claim));
+        for other in ["about", "gone", "+0000000000000ab", "00000000000000AB", "000000000000000700000000000000ab"] {
+            assert_eq!(registry_claim(7, other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_written_in_base_36_and_read_again() {
+        assert_eq!(token_text(None), "0");
+        for counter in [1, 35, 36, 1_700_000_000_000_000, (1 << 53) - 1] {
+            let token = Token::new(0, counter);
+            let listed = crate::Listed::read(format!("17 h {} a", token_text(token)).as_bytes()).unwrap();
+            assert_eq!(listed.token, token);
+        }
+    }
+
+    #[test]
     fn spans_are_rounded_up_so_that_the_store_never_ends_a_lease_early() {
         let space = Space::new("p:").unwrap();
         let name = ResourceName::new("a").unwrap();
         let native = NativeClaim::new(&space, &name, (ClaimId::new(1, 2), terms()));
         assert_eq!(native.px_ms, 10_005);
         assert_eq!(native.value, "00000000000000010000000000000002+5");
+        assert_eq!(record_value(ClaimId::new(1, 2), Duration::ZERO), "00000000000000010000000000000002+");
         assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), terms()).args[1], "10000");
     }
 }

@@ -13,6 +13,9 @@ pub use answer::{
     Claimed, Ended, Listed, Looked, Malformed, Native, Obstacle, Push, Record, Reply, Waiting, claimed, counter, looked, native,
     released, renewed,
 };
-pub use call::{Call, Change, Detach, HoldState, NativeClaim, claim, detach, forget, inspect, raise, registry, release, renew};
+pub use call::{
+    Call, Change, Detach, HoldState, NativeClaim, claim, detach, forget, inspect, raise, registry, registry_claim,
+    registry_field, release, renew,
+};
 pub use keys::{Keys, PrefixError, Space, slot};
 pub use scripts::{ALL, Script};

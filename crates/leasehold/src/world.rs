@@ -93,6 +93,14 @@ impl World {
         self.driver.spawn(future);
     }
 
+    /// Runs `future` on the runtime whose task calls, as a task of its own.
+    pub fn spawn_beside<F>(future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        tokio::spawn(future);
+    }
+
     /// Waits for `span`. Only inside work given to [`World::spawn`].
     pub async fn sleep(&self, span: Duration) {
         tokio::time::sleep(span).await;

@@ -126,6 +126,23 @@ fn the_next_is_granted_soon_after_a_holders_death_on_redis() {
     holders_die(&server.url());
 }
 
+#[cfg(feature = "redis")]
+#[test]
+fn of_a_client_that_was_killed_alone_nothing_stays_on_redis_but_the_counter() {
+    let server = support::redis::RedisServer::start();
+    let keys = |done: &dyn Fn(&[String]) -> bool| {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !done(&server.keys()) {
+            assert!(Instant::now() < patience, "{:?}", server.keys());
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let mut holder = Doomed::start("hold", &server.url(), "a");
+    keys(&|keys| keys.iter().any(|key| key == "leasehold:\u{1}clients"));
+    holder.kill();
+    keys(&|keys| keys == ["leasehold:\u{1}token"]);
+}
+
 #[cfg(feature = "sqlite")]
 #[test]
 fn the_next_is_granted_soon_after_a_holders_death_on_sqlite() {

@@ -8,7 +8,7 @@ use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
 use leasehold::{ClaimId, ErrorKind, ResourceName, Want};
 use leasehold_core::{Bound, ClaimReply, ReleaseReply, RenewReply};
-use leasehold_wire::Space;
+use leasehold_wire::{Call, Detach, Space, detach, registry};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -110,6 +110,38 @@ async fn a_foreign_clients_lock_excludes_and_may_have_no_end() {
     assert!(matches!(client.ask("r", claim, (2, true)).await.unwrap(), ClaimReply::Queued(_)));
     server.query::<()>(&["DEL", "leasehold:r"]);
     assert!(matches!(client.ask("r", claim, (3, true)).await.unwrap(), ClaimReply::Granted(_)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_clients_lock_is_left_as_it_is_also_if_its_value_has_as_many_digits_as_a_claim() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    // What redis-py and node-redlock write: 32 hexadecimal digits. They compare before they delete.
+    let foreign = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+    server.query::<()>(&["SET", "leasehold:r", foreign]);
+    let (waiter, _) = client.wait_for("r").await;
+    assert_eq!(server.query::<String>(&["GET", "leasehold:r"]), foreign, "its owner must be able to release it");
+    let shown = client.engine.inspect(name("r"), client.within(Duration::from_secs(10))).await.unwrap();
+    assert_eq!(shown.holders[0].foreign.as_deref(), Some(foreign));
+    server.query::<()>(&["DEL", "leasehold:r"]);
+    assert!(matches!(client.ask("r", waiter, (3, true)).await.unwrap(), ClaimReply::Granted(_)));
+    assert_eq!(client.release("r", waiter).await.unwrap(), ReleaseReply::Released);
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_whose_value_has_no_plus_is_renewed_and_passed_on_by_its_owner_all_the_same() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let (waiter, _) = client.wait_for("r").await;
+    // As the first schema wrote it.
+    server.query::<()>(&["SET", "leasehold:r", &holder.to_string(), "KEEPTTL"]);
+    assert!(matches!(client.renew("r", holder).await.unwrap(), RenewReply::Renewed(_)));
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+    assert!(matches!(client.renew("r", waiter).await.unwrap(), RenewReply::Renewed(_)), "the lock was handed over");
+    assert_eq!(client.release("r", waiter).await.unwrap(), ReleaseReply::Released);
+    assert!(residue(&server).is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,6 +334,45 @@ async fn a_client_shows_what_it_holds_until_it_closes_and_what_it_detached_longe
     assert_eq!(first.engine.claim(first.call("x", first.fresh(), (1, true))).await.unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(second.release("kept", kept).await.unwrap(), ReleaseReply::Released);
     assert!(names().await.is_empty());
+}
+
+/// Runs a script of ours on a connection of the test's own.
+fn run(server: &RedisServer, call: &Call) -> redis::Value {
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(call.script.source).arg(call.script.keys).arg(&call.keys).arg(&call.args);
+    eval.query(&mut server.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}"))
+}
+
+#[test]
+fn what_is_known_of_clients_ends_with_the_longest_life_and_never_before() {
+    let server = RedisServer::start();
+    let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
+    let (brief, long) = (Duration::from_millis(400), Duration::from_secs(3600));
+    let hold = |client, life| Detach { claim: ClaimId::new(client, 7), life, token: None, resource: name("r") };
+    let left = |key: &str| server.query::<i64>(&["PTTL", key]);
+    for client in 1..=2 {
+        run(&server, &registry(&space, (client, brief, "{}"), &[], &[]));
+        run(&server, &detach(&space, &hold(client, brief)));
+    }
+    assert!((1..=400).contains(&left(&space.clients())), "{}", left(&space.clients()));
+    let patience = std::time::Instant::now() + Duration::from_secs(20);
+    while !server.keys().is_empty() {
+        assert!(std::time::Instant::now() < patience, "{:?}", server.keys());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // A set without an end, as an older version left it, gets one; what was told to live long is never cut short.
+    server.query::<()>(&["ZADD", &space.clients(), "1", "0000000000000009"]);
+    run(&server, &detach(&space, &hold(1, long)));
+    run(&server, &registry(&space, (1, brief, "{}"), &[], &[]));
+    run(&server, &registry(&space, (2, brief, "{}"), &[], &[]));
+    run(&server, &detach(&space, &hold(2, brief)));
+    for key in [space.clients(), space.client(1)] {
+        assert!((3_500_000..=3_600_000).contains(&left(&key)), "{key:?} {}", left(&key));
+    }
+    std::thread::sleep(brief * 2);
+    run(&server, &registry(&space, (3, brief, "{}"), &[], &[]));
+    let clients: Vec<String> = server.query(&["ZRANGE", &space.clients(), "0", "-1"]);
+    assert_eq!(clients, ["0000000000000003", "0000000000000001"], "the living, though one of them wrote a shorter life since");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

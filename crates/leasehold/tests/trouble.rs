@@ -228,7 +228,7 @@ async fn a_flush_while_held_and_waited_for_is_told_and_a_stale_guard_hurts_nobod
     assert_eq!(timeout(LONG, guard.lost()).await.unwrap(), LostWhy::Store);
     let claim = next.claim();
     assert_eq!(guard.release().await.unwrap(), Released::Taken { by: Some(claim) });
-    assert_eq!(server.query::<String>(&["GET", "leasehold:a"]), claim.to_string());
+    assert_eq!(server.query::<String>(&["GET", "leasehold:a"]), format!("{claim}+"));
     next.check(Duration::ZERO).unwrap();
     assert_eq!(next.release().await.unwrap(), Released::Released);
 }
@@ -448,4 +448,44 @@ async fn a_proxy_that_refuses_hello_in_its_own_words_is_polled() {
         assert!(begun.elapsed() < BEAT + SLACK, "{refusal}: {:?}", begun.elapsed());
         next.release().await.unwrap();
     }
+}
+
+#[test]
+fn a_blocked_worker_thread_holds_back_no_request_of_the_others() {
+    let server = RedisServer::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&server.url()).await.unwrap();
+        let mut longest = Duration::ZERO;
+        for round in 0..5 {
+            longest = longest.max(tokio::spawn(beside_a_blocker(client.clone(), round)).await.unwrap());
+            sleep(BLOCKED).await;
+        }
+        assert!(longest < BLOCKED / 5 * 4, "{longest:?}");
+    });
+}
+
+const BLOCKED: Duration = Duration::from_millis(800);
+
+/// The longest of some acquires that are begun on one worker thread, before and after a task that blocks it.
+async fn beside_a_blocker(client: Client, round: u32) -> Duration {
+    let mut tasks = Vec::new();
+    for n in 0..6 {
+        let lock = client.mutex(format!("r{round}:{n}")).unwrap();
+        tasks.push(tokio::spawn(async move {
+            let began = std::time::Instant::now();
+            let guard = lock.acquire().await.unwrap();
+            let took = began.elapsed();
+            guard.release().await.unwrap();
+            took
+        }));
+        if n == 4 {
+            tokio::spawn(async { std::thread::sleep(BLOCKED) });
+        }
+    }
+    let mut longest = Duration::ZERO;
+    for task in tasks {
+        longest = longest.max(task.await.unwrap());
+    }
+    longest
 }

@@ -54,16 +54,43 @@ impl Jitter {
 
     /// Between four fifths of `span` and `span`.
     pub(super) fn shorten(&mut self, span: Duration) -> Duration {
+        span - span / 5 * self.next() / 255
+    }
+
+    /// Between `span` and a tenth more.
+    pub(super) fn lengthen(&mut self, span: Duration) -> Duration {
+        span + span / 10 * self.next() / 255
+    }
+
+    /// Up to 255.
+    fn next(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        let fifth = span / 5;
-        span - fifth * u32::try_from(self.0 >> 40 & 0xff).unwrap_or(0) / 255
+        u32::try_from(self.0 >> 40 & 0xff).unwrap_or(0)
     }
 
     /// The pause before try number `failures + 1`: doubles from 25 ms up to `most`.
     pub(super) fn backoff(&mut self, failures: u32, most: Duration) -> Duration {
         let pause = Duration::from_millis(25) * (1 << failures.min(10));
         self.shorten(pause.min(most))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beats_are_spread_over_a_tenth_and_never_come_early() {
+        let span = Duration::from_secs(2);
+        let pauses: alloc::vec::Vec<Duration> = (0..200).map(|seed| Jitter::new(seed << 40).lengthen(span)).collect();
+        let most = Duration::from_millis(2_200);
+        assert!(pauses.iter().all(|pause| (span..=most).contains(pause)), "{pauses:?}");
+        let spread = *pauses.iter().max().unwrap() - *pauses.iter().min().unwrap();
+        assert!(spread > Duration::from_millis(150), "{spread:?}");
+        let mut jitter = Jitter::new(7);
+        let mean = (0..1000).map(|_| jitter.lengthen(span)).sum::<Duration>() / 1000;
+        assert!((Duration::from_millis(2_080)..Duration::from_millis(2_120)).contains(&mean), "{mean:?}");
     }
 }

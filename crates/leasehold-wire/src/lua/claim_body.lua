@@ -54,7 +54,7 @@ if holder == id then
 end
 if not value then
   -- Without a queue nothing is written before the counter: with memory short, a new hold is refused.
-  if call('EXISTS', QUEUE) == 0 then return hold(delay == 0 and id or marked(id, delay)) end
+  if call('EXISTS', QUEUE) == 0 then return hold(delay == 0 and id .. '+' or marked(id, delay)) end
   local claim, place, cut_short = take_first(id)
   if cut_short then return 5 end
   if not claim or claim == id then return hold(marked(id, delay)) end
@@ -65,5 +65,5 @@ if ARGV[5] ~= '1' then
   return obstacle(3)
 end
 queue_up()
-if value and value == holder then call('APPEND', LOCK, '+0') end
+if holder and value == holder .. '+' then call('APPEND', LOCK, '0') end
 return obstacle(2)

@@ -1,13 +1,13 @@
 -- forget.lua: removes a client's list, but for the holds that outlive it, or one claim of it.
 -- KEYS    1 clients, 2 that client's hash
--- ARGV    1 client, 2 claim (optional: only this one)
+-- ARGV    1 client, 2 claim (its own 16 digits; optional: only this one)
 -- returns the number of entries that are left
 -- O(entries). A client that is gone is marked so, and its list goes with the last hold that outlived it.
 local left = 0
 if ARGV[2] then redis.call('HDEL', KEYS[2], ARGV[2]) end
 local fields = redis.call('HGETALL', KEYS[2])
 for i = 1, #fields, 2 do
-  if string.len(fields[i]) == 32 then
+  if string.len(fields[i]) == 16 then
     if ARGV[2] or string.match(fields[i + 1], '^%d+ d ') then
       left = left + 1
     else

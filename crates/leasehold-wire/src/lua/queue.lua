@@ -34,9 +34,10 @@ local function live_until(key, till)
   return true
 end
 
--- The value of a lock that somebody may wait for, or that has a delay behind its lease, ends with "+<delay_ms>", also for no
--- delay: an ordinary release compares with the bare claim, and only where that fails does it pay for a look at the queue.
+-- The value of a lock is "<claim>+". Where somebody may wait, or a delay is behind the lease, "<delay_ms>" follows, also for
+-- no delay: an ordinary release compares with the bare value, and only where that fails does it pay for a look at the queue.
 -- A mark that outlives its waiters costs that look once. A lock that was taken past the queue has none until the next ask.
+-- The "+" is what tells it from foreign values: others write 32 digits too, and must find them as they wrote them.
 local function marked(claim, delay)
   return claim .. '+' .. format('%.0f', delay)
 end

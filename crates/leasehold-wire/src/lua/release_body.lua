@@ -1,6 +1,6 @@
 
 -- release.lua, its second half: everything but the plain release without a queue.
-local id, manner, keep_ms = ARGV[1], ARGV[2] or 'own', ARGV[3]
+local id, manner, keep_ms = sub(ARGV[1], 1, 32), ARGV[2] or 'own', ARGV[3]
 local taken_away = manner == 'revoke' or manner == 'now'
 
 -- Passes the lock on; 5 if the work was cut short, else 1.

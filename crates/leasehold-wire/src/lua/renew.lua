@@ -7,7 +7,7 @@ local value, id, delay, kept = redis.call('GET', KEYS[1]), ARGV[1], tonumber(ARG
 if value == id then
   kept = 0
 elseif value and string.sub(value, 1, 33) == id .. '+' then
-  kept = tonumber(string.sub(value, 34))
+  kept = tonumber(string.sub(value, 34)) or 0
 end
 if kept then
   local left = redis.call('PTTL', KEYS[1])

@@ -7,7 +7,7 @@ use crate::engine::{About, Inspection, Party, PartyState, Route};
 use crate::error::Error;
 use futures_util::future::try_join_all;
 use leasehold_core::{ClaimId, Instant, ResourceName};
-use leasehold_wire::{HoldState, Listed, Looked, Record, Reply, inspect, looked};
+use leasehold_wire::{HoldState, Listed, Looked, Record, Reply, inspect, looked, registry_claim, registry_field};
 use redis::{Cmd, cmd};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -70,15 +70,15 @@ async fn registries_of(inner: &Inner, link: &Link, looked: &Looked, io_deadline:
         let mut read = cmd("HMGET");
         read.arg(inner.target.space.client(*client)).arg("about");
         for claim in claims {
-            read.arg(claim.to_string());
+            read.arg(registry_field(*claim));
         }
         read
     });
     let answers = ask_all(link, commands.collect(), io_deadline).await?;
     let registries = clients.into_iter().zip(answers).map(|((client, claims), answer)| {
-        let fields = std::iter::once("about".to_owned()).chain(claims.iter().map(ClaimId::to_string));
+        let fields = std::iter::once("about".to_owned()).chain(claims.into_iter().map(registry_field));
         let Reply::List(values) = answer else { return (client, Registry::default()) };
-        (client, registry(fields.map(|field| Reply::Bytes(field.into_bytes())).zip(values)))
+        (client, registry(client, fields.map(|field| Reply::Bytes(field.into_bytes())).zip(values)))
     });
     Ok(registries.collect())
 }
@@ -100,7 +100,7 @@ async fn all_registries(inner: &Inner, link: &Link, io_deadline: Instant) -> Res
     let answers = ask_all(link, commands.collect(), io_deadline).await?;
     let registries = clients.into_iter().zip(answers).map(|(client, answer)| {
         let Reply::List(items) = answer else { return (client, Registry::default()) };
-        (client, registry(items.chunks(2).filter_map(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone())))))
+        (client, registry(client, items.chunks(2).filter_map(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone())))))
     });
     Ok(registries.collect())
 }
@@ -116,13 +116,13 @@ async fn ask_all(link: &Link, commands: Vec<Cmd>, io_deadline: Instant) -> Resul
     }
 }
 
-fn registry(fields: impl Iterator<Item = (Reply, Reply)>) -> Registry {
+fn registry(client: u64, fields: impl Iterator<Item = (Reply, Reply)>) -> Registry {
     let mut registry = Registry::default();
     for (field, value) in fields {
         let (Reply::Bytes(field), Reply::Bytes(value)) = (field, value) else { continue };
         if field == b"about" {
             registry.about = serde_json::from_slice(&value).ok();
-        } else if let Some(claim) = std::str::from_utf8(&field).ok().and_then(|text| text.parse().ok())
+        } else if let Some(claim) = registry_claim(client, &field)
             && let Some(listed) = Listed::read(&value)
         {
             registry.claims.insert(claim, listed);
@@ -139,7 +139,7 @@ fn inspection(resource: ResourceName, looked: &Looked, registries: &Registries) 
         Party {
             claim: Some(claim),
             token: listed.and_then(|listed| listed.token),
-            since: listed.map(|listed| Duration::from_micros(looked.now_us.saturating_sub(listed.since_us))),
+            since: listed.map(|listed| Duration::from_millis((looked.now_us / 1000).saturating_sub(listed.since_ms))),
             lease_left: left,
             about: registry.and_then(|registry| registry.about.clone()),
             state: if detached { PartyState::Detached } else { PartyState::Live },

@@ -2,14 +2,15 @@
 
 use super::config::{Place, Target};
 use futures_util::task::AtomicWaker;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Notify;
 
 /// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -60,6 +61,7 @@ pub(super) struct Grip {
     received: AtomicU64,
     dead: AtomicBool,
     under_way: AtomicUsize,
+    turns: Turns,
     reader: AtomicWaker,
     #[cfg(unix)]
     socket: Mutex<Option<std::os::fd::OwnedFd>>,
@@ -87,6 +89,26 @@ impl Grip {
         UnderWay(&self.under_way)
     }
 
+    /// Tells a write that its turn is over. A task of its own, so that the writer is also woken by each request; and by a wake
+    /// of its own, not by the scheduler's list of those that yield: that is one of the worker's thread, and a task that blocks
+    /// the thread would hold the write back, where other workers can take a task that was woken.
+    pub(super) async fn keep_turns(self: Arc<Grip>) {
+        while !self.is_dead() {
+            self.turns.wanted.notified().await;
+            let mut gone_last = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut gone_last, true) {
+                    return Poll::Ready(());
+                }
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            self.turns.over.store(true, Ordering::Release);
+            self.turns.writer.wake();
+        }
+    }
+
     /// Ends the stream in both directions.
     pub(super) fn kill(&self) {
         self.dead.store(true, Ordering::Release);
@@ -96,7 +118,16 @@ impl Grip {
             let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
         }
         self.reader.wake();
+        self.turns.wanted.notify_one();
     }
+}
+
+/// Turns of the scheduler, for writes that wait for one.
+#[derive(Debug, Default)]
+struct Turns {
+    wanted: Notify,
+    over: AtomicBool,
+    writer: AtomicWaker,
 }
 
 /// A call that is under way.
@@ -112,28 +143,13 @@ impl Drop for UnderWay<'_> {
 pub(super) struct Counted {
     pub(super) grip: Arc<Grip>,
     inner: Box<dyn Stream>,
-    turn: Arc<Turn>,
     /// True while a write waits for its turn.
     waits: bool,
 }
 
-/// One turn of the scheduler, after which a write goes on.
-#[derive(Default)]
-struct Turn {
-    over: AtomicBool,
-    writer: AtomicWaker,
-}
-
-impl Wake for Turn {
-    fn wake(self: Arc<Self>) {
-        self.over.store(true, Ordering::Release);
-        self.writer.wake();
-    }
-}
-
 impl Counted {
     fn new(grip: Grip, inner: Box<dyn Stream>) -> Counted {
-        Counted { grip: Arc::new(grip), inner, turn: Arc::default(), waits: false }
+        Counted { grip: Arc::new(grip), inner, waits: false }
     }
 
     /// Lets every task that can run now go first, once per write and only if other calls are under way: what they have to
@@ -145,15 +161,13 @@ impl Counted {
             self.waits = false;
             return Poll::Ready(());
         }
-        self.turn.writer.register(cx.waker());
-        if !self.waits {
-            self.waits = true;
-            // Woken when the turn is over, and not by the next request.
-            self.turn.over.store(false, Ordering::Relaxed);
-            let waker = Waker::from(self.turn.clone());
-            let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
+        let turns = &self.grip.turns;
+        turns.writer.register(cx.waker());
+        if !std::mem::replace(&mut self.waits, true) {
+            turns.over.store(false, Ordering::Relaxed);
+            turns.wanted.notify_one();
         }
-        if !self.turn.over.load(Ordering::Acquire) {
+        if !turns.over.load(Ordering::Acquire) {
             return Poll::Pending;
         }
         self.waits = false;

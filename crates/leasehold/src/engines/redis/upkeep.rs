@@ -5,6 +5,7 @@ use super::ledger::Rescue;
 use super::link::{Greeting, Link, Side};
 use crate::engine::Notice;
 use crate::error::Error;
+use crate::world::World;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use tokio::sync::oneshot;
@@ -52,6 +53,7 @@ async fn stay_up(inner: Arc<Inner>, greeting: Greeting, first: Option<oneshot::S
     let world = inner.world.clone();
     let up = Up { inner: weak.clone(), link: greeting.link };
     drop(inner);
+    World::spawn_beside(up.link.grip.clone().keep_turns());
     greeting.traffic.await;
     drop(up);
     let Some(inner) = weak.upgrade() else { return };
@@ -71,6 +73,7 @@ pub(super) async fn keep_caller(inner: Arc<Inner>, generation: u64, settled: Opt
     let Ok(Greeting { link, traffic, .. }) = opened else { return };
     let _up = Up { inner: Arc::downgrade(&inner), link: link.clone() };
     drop(inner);
+    World::spawn_beside(link.grip.clone().keep_turns());
     traffic.await;
 }
 
