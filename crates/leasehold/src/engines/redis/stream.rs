@@ -4,10 +4,10 @@ use super::config::{Place, Target};
 use futures_util::task::AtomicWaker;
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -109,49 +109,26 @@ impl Drop for UnderWay<'_> {
 pub(super) struct Counted {
     pub(super) grip: Arc<Grip>,
     inner: Box<dyn Stream>,
-    turn: Arc<Turn>,
     /// True while a write waits for its turn.
     waits: bool,
 }
 
-/// One turn of the scheduler, after which a write goes on.
-#[derive(Default)]
-struct Turn {
-    over: AtomicBool,
-    writer: AtomicWaker,
-}
-
-impl Wake for Turn {
-    fn wake(self: Arc<Self>) {
-        self.over.store(true, Ordering::Release);
-        self.writer.wake();
-    }
-}
-
 impl Counted {
     fn new(grip: Grip, inner: Box<dyn Stream>) -> Counted {
-        Counted { grip: Arc::new(grip), inner, turn: Arc::default(), waits: false }
+        Counted { grip: Arc::new(grip), inner, waits: false }
     }
 
-    /// Lets every task that can run now go first, once per write and only if other calls are under way: what they have to
-    /// send leaves in the same system call.
+    /// Lets the tasks that can run now go first, once per write and only if other calls are under way: what they have to send
+    /// leaves in the same system call.
+    // By the run queue and not by `yield_now`: what that puts off only the same thread takes up again, so that one task which
+    // blocks it would hold up everybody's requests.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.waits && self.grip.under_way.load(Ordering::Relaxed) < 2 {
+        self.waits = !self.waits && self.grip.under_way.load(Ordering::Relaxed) > 1;
+        if !self.waits {
             return Poll::Ready(());
         }
-        self.turn.writer.register(cx.waker());
-        if !self.waits {
-            self.waits = true;
-            // Woken when the turn is over, and not by the next request.
-            self.turn.over.store(false, Ordering::Relaxed);
-            let waker = Waker::from(self.turn.clone());
-            let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(&waker));
-        }
-        if !self.turn.over.load(Ordering::Acquire) {
-            return Poll::Pending;
-        }
-        self.waits = false;
-        Poll::Ready(())
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
