@@ -5,10 +5,14 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Place, Running, children, code, until, until_exists};
 
-const ROUNDS: usize = 6;
+/// How often each fault is brought about.
+const ROUNDS: usize = 20;
+/// So many rounds go on at a time: their trees fork busily, and so that the machine still serves them.
+const AT_A_TIME: usize = 6;
 
 /// Deaf to all signals that can be ignored, double-forked and in sessions of its own, busily forking.
 const TREE: &str = "
@@ -48,14 +52,15 @@ impl Fault {
     }
 }
 
-/// Several at once, with several ttls.
+/// All rounds, several at a time, with several ttls.
 fn in_rounds(test: impl Fn(&str) + Sync) {
-    std::thread::scope(|scope| {
-        for round in 0..ROUNDS {
-            let test = &test;
-            scope.spawn(move || test(["1s", "2s", "3s"][round % 3]));
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(ttl) = ["1s", "2s", "3s"].iter().cycle().take(ROUNDS).nth(next.fetch_add(1, Ordering::Relaxed)) {
+            test(ttl);
         }
-    });
+    };
+    std::thread::scope(|scope| (0..AT_A_TIME).for_each(|_| drop(scope.spawn(work))));
 }
 
 #[test]

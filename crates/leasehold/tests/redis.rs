@@ -3,6 +3,7 @@
 
 mod support;
 
+use futures_util::FutureExt;
 use leasehold::engine::{About, ClaimCall, Engine, PartyState, ReleaseCall, Route};
 use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
@@ -392,6 +393,39 @@ async fn dropped_claims_leave_nothing_once_they_are_released() {
     }
     client.release("held", holder).await.unwrap();
     assert_eq!(residue(&server), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_no_claim_that_was_dropped() {
+    let server = RedisServer::start();
+    let holder = leasehold::Client::connect(&server.url()).await.unwrap();
+    let guard = holder.mutex("held").unwrap().acquire().await.unwrap();
+    // After its first poll; later, with the ask under way; both.
+    for spans in [[0, 0], [100, 300], [0, 200]] {
+        for resource in ["free", "held"] {
+            let client = leasehold::Client::connect(&server.url()).await.unwrap();
+            drop_acquires(&client, resource, spans).await;
+            let begun = std::time::Instant::now();
+            client.shutdown().await;
+            let took = begun.elapsed();
+            assert!(took < Duration::from_millis(1_500), "{resource} {spans:?}: {took:?}");
+        }
+    }
+    guard.release().await.unwrap();
+    assert_eq!(residue(&server), Vec::<String>::new());
+}
+
+/// Drops twenty acquires, each so many microseconds after its first poll.
+async fn drop_acquires(client: &leasehold::Client, resource: &str, spans: [u64; 2]) {
+    for at in 0..20 {
+        let lock = client.mutex(resource).unwrap();
+        let mut acquire = Box::pin(lock.acquire());
+        assert!((&mut acquire).now_or_never().is_none());
+        let span = Duration::from_micros(spans[at % 2]);
+        if !span.is_zero() {
+            let _ = tokio::time::timeout(span, acquire).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -216,6 +216,20 @@ impl<E: Trouble> Holder<E> {
         }
     }
 
+    /// A cancel that waits for no answer to this ask.
+    // Safe: the release that follows goes out behind the ask on its connection, so one undoes whatever the ask came to. Only a
+    // release that went out before may have been overtaken by it.
+    pub(super) fn abandon(&mut self, now: Instant, no: ReqNo) {
+        if Call::take(&mut self.calls.claim, no).is_some() {
+            match &self.phase {
+                Phase::Asking(_) => self.known_to_store(),
+                Phase::Ending(_) => self.release_again(now),
+                Phase::Held(_) | Phase::Lost { .. } | Phase::Done => {}
+            }
+        }
+        self.cancel(now);
+    }
+
     fn fail(&mut self, why: Failed<E>, now: Instant) {
         self.events.push_back(Event::Failed(why));
         self.withdraw(now);

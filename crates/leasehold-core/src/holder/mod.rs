@@ -84,6 +84,9 @@ pub struct Start {
 /// What happens to a machine.
 #[derive(Clone, Debug)]
 pub enum Input<E> {
+    /// The same as [`Input::Cancel`], and the claim with this number went with it: it is not answered any more, and whatever is
+    /// sent from here on goes out behind it.
+    Abandon(ReqNo),
     /// The resource's record may have changed.
     AskAgain,
     /// Whoever wanted the grant does not want it any more.
@@ -301,6 +304,7 @@ impl<E: Trouble> Holder<E> {
     pub fn handle(&mut self, now: Instant, input: Input<E>) {
         self.pass_time(now);
         match input {
+            Input::Abandon(no) => self.abandon(now, no),
             Input::AskAgain => self.ask_soon(now),
             Input::Cancel => self.cancel(now),
             Input::Detach => self.detach(now),

@@ -312,6 +312,40 @@ fn an_ask_that_its_withdrawal_overtook_is_withdrawn_again() {
 }
 
 #[test]
+fn an_abandoned_ask_is_withdrawn_once_and_not_waited_for() {
+    for wait in [Wait::Once, Wait::Until(Instant::FAR)] {
+        let mut world = World::new(wait, HoldPolicy::with_ttl(TTL), false);
+        let ask = world.request();
+        world.handle(Input::Abandon(ask.no));
+        let release = world.request();
+        assert_eq!(release.verb, Verb::Release { keep: Duration::ZERO });
+        assert_eq!(world.events(), [], "the store has not answered yet");
+        world.handle(Input::Reply(release.no, Reply::Release(Ok(ReleaseReply::Absent))));
+        assert_eq!(world.events(), [Event::Done]);
+    }
+}
+
+#[test]
+fn an_ask_that_is_abandoned_behind_its_withdrawal_is_withdrawn_again() {
+    for answered_first in [true, false] {
+        let mut world = World::waiting();
+        let ask = world.request();
+        world.handle(Input::Cancel);
+        let release = world.request();
+        let answer = Input::Reply(release.no, Reply::Release(Ok(ReleaseReply::Absent)));
+        let mut inputs = [answer, Input::Abandon(ask.no)];
+        if !answered_first {
+            inputs.reverse();
+        }
+        inputs.into_iter().for_each(|input| world.handle(input));
+        let again = world.request();
+        assert!(matches!(again.verb, Verb::Release { .. }));
+        world.handle(Input::Reply(again.no, Reply::Release(Ok(ReleaseReply::Released))));
+        assert_eq!(world.events(), [Event::Done]);
+    }
+}
+
+#[test]
 fn a_cancel_that_comes_behind_the_grant_keeps_nobody_out() {
     let policy = HoldPolicy { min_hold: TTL * 5, ..HoldPolicy::with_ttl(TTL) };
     let mut world = World::holding(policy);
@@ -572,6 +606,7 @@ impl Laws {
                     3 => Input::Detach,
                     4 | 5 => Input::LinkUp,
                     6 | 7 => Input::AskAgain,
+                    8 => self.abandon_claim(),
                     _ => Input::Tick,
                 };
                 self.world.handle(said);
@@ -579,6 +614,12 @@ impl Laws {
             Step::Answer(_) | Step::LateAnswer(_) => {}
         }
         self.look();
+    }
+
+    /// An open claim goes with whoever wanted it.
+    fn abandon_claim(&mut self) -> Input<Fault> {
+        let claim = self.open.iter().position(|open| matches!(open.verb, Verb::Claim(_)));
+        claim.map_or(Input::Cancel, |at| Input::Abandon(self.open.remove(at).no))
     }
 
     fn answer(&mut self, request: Request, dice: u8) {

@@ -6,7 +6,7 @@ use crate::engine::Route;
 use crate::error::Error;
 use crate::guard::Released;
 use futures_util::future::{Either, select};
-use leasehold_core::{Failed, HoldPolicy, Input, Instant, Reply, Request, ResourceName, Start, Trouble, Wait, Want};
+use leasehold_core::{Failed, HoldPolicy, Input, Instant, Reply, ReqNo, Request, ResourceName, Start, Trouble, Wait, Want};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +58,7 @@ impl Driver {
         let mut pending = pending.ok_or_else(|| Failed::Trouble(super::shut_down()))?;
         let claimant = Arc::clone(&pending.claimant);
         if let Some(request) = self.advance(&claimant, Input::Tick) {
-            self.ask_first(&claimant, request).await;
+            self.ask_first(&mut pending, request).await;
         }
         let outcome = claimant.until(|inner| inner.outcome.clone()).await;
         pending.undo = outcome.is_err();
@@ -66,10 +66,12 @@ impl Driver {
     }
 
     /// The first ask travels on the caller's runtime, if that is the one which connected: no hop to another thread.
-    async fn ask_first(self: &Arc<Driver>, claimant: &Arc<Claimant>, request: Request) {
+    async fn ask_first(self: &Arc<Driver>, pending: &mut Pending<'_>, request: Request) {
+        let claimant = &pending.claimant;
         if !self.at_home() {
             return self.dispatch(claimant, request);
         }
+        pending.asks = Some(request.no);
         if let Some(reply) = self.answer(claimant, request).await {
             self.step(claimant, Input::Reply(request.no, reply));
         }
@@ -126,6 +128,8 @@ struct Pending<'a> {
     driver: &'a Arc<Driver>,
     claimant: Arc<Claimant>,
     undo: bool,
+    /// The ask that travels on the caller's runtime, and ends with the caller's future.
+    asks: Option<ReqNo>,
 }
 
 impl<'a> Pending<'a> {
@@ -141,14 +145,15 @@ impl<'a> Pending<'a> {
             seed: driver.world.random(),
         };
         let claimant = driver.enlist(order.resource.clone(), start)?;
-        Some(Pending { driver, claimant, undo: true })
+        Some(Pending { driver, claimant, undo: true, asks: None })
     }
 }
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if self.undo {
-            self.driver.step(&self.claimant, Input::Cancel);
+            // If that ask was answered, or was given up, this is a cancel like any other.
+            self.driver.step(&self.claimant, self.asks.map_or(Input::Cancel, Input::Abandon));
         }
     }
 }

@@ -111,7 +111,7 @@ impl Driver {
         let mut inner = claimant.lock();
         // Read under the lock, so that the machine's time never goes back.
         let now = self.world.now();
-        if matches!(input, Input::Cancel) && inner.cancel() {
+        if matches!(input, Input::Cancel | Input::Abandon(_)) && inner.cancel() {
             self.show(claimant, now.since(inner.since), What::Failed(Failure::Cancelled));
         }
         let lost_before = inner.lost.is_some();
