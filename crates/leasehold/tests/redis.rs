@@ -131,6 +131,35 @@ async fn a_foreign_clients_lock_is_left_as_it_is_also_if_its_value_has_as_many_d
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_ask_by_script_marks_a_claims_lock_and_leaves_a_foreign_clients() {
+    let server = RedisServer::start();
+    let (client, other) = (Client::join(&server.url()).await, Client::join(&server.url()).await);
+    let first_ask = async |resource: &str| {
+        // The client met contention here, so that its next claim asks by script at once.
+        let (met, _) = client.wait_for(resource).await;
+        client.release(resource, met).await.unwrap();
+        server.query::<u64>(&["DEL", &format!("leasehold:{resource}")]);
+        client.fresh()
+    };
+    other.hold("ours").await;
+    let waiter = first_ask("ours").await;
+    let (holder, _) = other.hold("ours").await;
+    assert!(matches!(client.ask("ours", waiter, (1, true)).await.unwrap(), ClaimReply::Queued(_)));
+    assert_eq!(other.release("ours", holder).await.unwrap(), ReleaseReply::Released);
+    assert!(matches!(client.renew("ours", waiter).await.unwrap(), RenewReply::Renewed(_)), "the lock was handed over");
+    client.release("ours", waiter).await.unwrap();
+
+    other.hold("theirs").await;
+    let waiter = first_ask("theirs").await;
+    for foreign in ["0a1b2c3d4e5f60718293a4b5c6d7e8f9", "anything"] {
+        server.query::<()>(&["SET", "leasehold:theirs", foreign]);
+        let asked = client.ask("theirs", waiter, (1, true)).await.unwrap();
+        assert!(matches!(asked, ClaimReply::Queued(_)), "{asked:?}");
+        assert_eq!(server.query::<String>(&["GET", "leasehold:theirs"]), foreign);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_whose_value_has_no_plus_is_renewed_and_passed_on_by_its_owner_all_the_same() {
     let server = RedisServer::start();
     let client = Client::join(&server.url()).await;

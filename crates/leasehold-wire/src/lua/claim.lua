@@ -30,6 +30,7 @@ if value and ARGV[4] == '1' and ARGV[5] == '1' and not string.find(value, ARGV[1
       if call('PEXPIREAT', key, ends, 'GT') == 0 and call('PTTL', key) == -1 then call('PEXPIREAT', key, ends) end
     end
   end
-  if string.match(value, '^%x+$') and string.len(value) == 32 then call('APPEND', LOCK, '+0') end
+  -- A claim's bare value says from now on that somebody may wait.
+  if string.len(value) == 33 and string.match(value, '^%x+%+$') then call('APPEND', LOCK, '0') end
   return { 2, call('PTTL', LOCK), value }
 end

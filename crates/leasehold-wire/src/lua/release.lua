@@ -1,6 +1,7 @@
 -- release.lua: gives a hold or a place back, or takes it away, and passes the resource on to the first waiter.
 -- KEYS    1 lock, 2 queue
--- ARGV    1 claim and a "+": the value of a lock that nobody waits for, and only if it is not a plain release 2 manner: keep, revoke or now, 3 keep_ms
+-- ARGV    1 claim and a "+" (the value of a lock that nobody waits for), and only if it is not a plain release 2 manner: keep,
+--         revoke or now, 3 keep_ms
 -- returns 1 released; 2 absent; {3, left_ms, value} taken by another; 5 again: what was held is still held
 -- O(1) amortised: at most 100 dead entries of the queue are passed per call.
 -- The uncontended path comes first and pays for nothing else, not even for arguments: each would cost it 3 %. So the other
