@@ -17,7 +17,7 @@ use std::time::Duration;
 use support::redis::RedisServer;
 use support::redis_client::{Client, PLAIN, eventually, lasting, name};
 
-/// How often clients sent each command, scripts' own calls not counted.
+/// How often each command was called, by clients and by scripts.
 fn requests(server: &RedisServer) -> HashMap<String, u64> {
     let text: String = server.query(&["INFO", "commandstats"]);
     let lines = text.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
@@ -519,6 +519,31 @@ async fn a_lock_that_nobody_waits_for_any_more_is_released_like_any_other() {
     assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
     assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Absent);
     assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiters_that_are_all_late_are_passed_in_bounded_steps_and_keep_their_order() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    client.wait_for("r").await;
+    let keys = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r"));
+    let mut connection = server.connection();
+    redis::cmd("DEL").arg(&keys.queue).exec(&mut connection).unwrap();
+    let (till, _): (u64, u64) = redis::cmd("TIME").query(&mut connection).unwrap();
+    for at in 0..1_000 {
+        let place = format!("1 1 {}000000 {} 0", till + 60, 90_000_000);
+        redis::cmd("HSET").arg(&keys.places).arg(format!("{at:032x}")).arg(place).exec(&mut connection).unwrap();
+        redis::cmd("RPUSH").arg(&keys.queue).arg(format!("1 {at:032x}")).exec(&mut connection).unwrap();
+    }
+    let queue = || server.query::<Vec<String>>(&["LRANGE", &keys.queue, "0", "-1"]);
+    let before = queue();
+    server.query::<()>(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+    let popped = count(&requests(&server), "lpop");
+    assert!((1..=101).contains(&popped), "{popped}");
+    assert_eq!(queue(), before);
+    assert_eq!(server.query::<u32>(&["EXISTS", &keys.lock]), 0, "nobody was granted");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

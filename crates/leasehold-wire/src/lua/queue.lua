@@ -56,10 +56,11 @@ end
 -- Takes the first waiter out of the queue that may be granted: nil if there is none. Second result: true if the work
 -- was cut short. A waiter with less than its margin left keeps its place, unless it is `asker`, whose ask is just here.
 -- `popped` is an entry that was taken out before, if any.
--- O(1) and one step for each dead or late entry passed.
+-- O(1) and one step for each dead or late entry passed, at most 100 of each: behind so many late ones it is as if nobody
+-- waited, and they are granted by their next asks.
 local function take_first(asker, popped)
   local late, late_until, dead, claim, place = {}, 0, 0, nil, nil
-  while dead < 100 do
+  while dead < 100 and #late < 100 do
     local entry = popped or call('LPOP', QUEUE)
     popped = nil
     if not entry then break end
