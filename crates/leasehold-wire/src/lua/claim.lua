@@ -15,13 +15,14 @@ if value and ARGV[4] == '1' and ARGV[5] == '1' and not string.find(value, ARGV[1
   local till = string.format('%.0f', time[1] * 1000000 + time[2] + ARGV[6])
   -- The last whole millisecond begun before `till`, and one more.
   local ends = string.format('%.0f', string.sub(till, 1, -4) + 1)
-  call('HSET', PLACES, ARGV[1], '1 1 ' .. till .. ' ' .. ARGV[7] .. ' ' .. ARGV[3])
+  local place = '1 1 ' .. till .. ' ' .. ARGV[7] .. ' ' .. ARGV[3]
+  call('HSET', PLACES, ARGV[1], place)
   if call('RPUSH', QUEUE, '1 ' .. ARGV[1]) == 1 then
     call('PEXPIREAT', QUEUE, ends)
     if call('HLEN', PLACES) > 1 then
       -- The queue went without its places: nobody would find those, so their claims enter anew by their next asks.
       call('DEL', PLACES)
-      call('HSET', PLACES, ARGV[1], '1 1 ' .. till .. ' ' .. ARGV[7] .. ' ' .. ARGV[3])
+      call('HSET', PLACES, ARGV[1], place)
     end
     call('PEXPIREAT', PLACES, ends)
   else
