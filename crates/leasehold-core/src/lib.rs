@@ -16,6 +16,7 @@ extern crate alloc;
 extern crate std;
 
 mod claim;
+mod cohort;
 mod holder;
 mod lease;
 mod name;
@@ -26,6 +27,7 @@ mod token;
 mod verb;
 
 pub use claim::{ClaimId, ParseClaimIdError, ReqNo, Want};
+pub use cohort::{Cohort, Joined, Ticket, Turn};
 pub use holder::{Event, Failed, Holder, Input, LostWhy, Released, Reply, Request, Start, Trouble, Verb, Wait};
 pub use lease::Timing;
 pub use name::{NameError, ResourceName};
@@ -33,4 +35,4 @@ pub use policy::{HoldPolicy, PolicyError, Renewal};
 pub use table::Table;
 pub use time::Instant;
 pub use token::Token;
-pub use verb::{Ask, Bound, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Terms};
+pub use verb::{Ask, Block, Bound, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Renewed, Terms};

@@ -24,6 +24,11 @@ impl Token {
         Some(Token(((epoch as u64) << 53) | counter))
     }
 
+    /// The token that comes `steps` later, of the same epoch; `None` past the last.
+    pub const fn after(self, steps: u32) -> Option<Token> {
+        Token::new(self.epoch(), self.counter().saturating_add(steps as u64))
+    }
+
     /// The store's counter.
     pub const fn counter(self) -> u64 {
         self.0 & Self::MAX_COUNTER

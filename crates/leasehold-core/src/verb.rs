@@ -75,9 +75,47 @@ pub enum ClaimReply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RenewReply {
     /// The lease was lengthened, never shortened.
-    Renewed(Bound),
+    Renewed(Renewed),
     /// The claim does not hold. This is final.
     Lost,
+}
+
+/// What a renewal brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// How long the lease lasts now.
+    pub bound: Bound,
+    /// The tokens that were asked for; `None` if none were, or if the store could not set any aside.
+    pub block: Option<Block>,
+    /// False if the store knows that no claim waits for the resource.
+    pub others_wait: bool,
+}
+
+impl Renewed {
+    /// A renewal that brought time and nothing else.
+    pub const fn plain(bound: Bound) -> Renewed {
+        Renewed { bound, block: None, others_wait: true }
+    }
+}
+
+/// Tokens that a store set aside for a holder: larger than that of every grant that it made before, smaller than that of
+/// every grant after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The smallest.
+    pub first: Token,
+    /// How many there are, each larger by one than the one before.
+    pub count: u32,
+}
+
+impl RenewReply {
+    /// How long the lease lasts now; `None` if it is lost.
+    pub fn bound(&self) -> Option<Bound> {
+        match self {
+            RenewReply::Renewed(renewed) => Some(renewed.bound),
+            RenewReply::Lost => None,
+        }
+    }
 }
 
 /// The answer to a release.

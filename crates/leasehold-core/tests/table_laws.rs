@@ -2,7 +2,7 @@
 
 use leasehold_core::table::{Seat, Standing, Table, Told, Upkeep, View, Wish};
 use leasehold_core::{
-    Ask, Bound, ClaimId, ClaimReply, Grant, Instant, Manner, ReleaseReply, RenewReply, ReqNo, ResourceName, Terms, Token, Want,
+    Ask, Bound, ClaimId, ClaimReply, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, ReqNo, ResourceName, Terms, Token, Want,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ const CLIENTS: usize = 5;
 #[derive(Clone, Debug)]
 enum Step {
     Claim { who: usize, at: usize, permits: u32, wait: bool, spans: Spans },
-    Renew { who: usize, at: usize, permits: u32, spans: Spans },
+    Renew { who: usize, at: usize, permits: u32, spans: Spans, tokens: u32 },
     Release { who: usize, at: usize, manner: Manner },
     Expire { at: usize },
     Sweep,
@@ -51,7 +51,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let claim = (who.clone(), at.clone(), 1u32..=4, any::<bool>(), spans.clone())
         .prop_map(|(who, at, permits, wait, spans)| Step::Claim { who, at, permits, wait: wait || permits > 1, spans });
     let renew =
-        (who.clone(), at.clone(), 1u32..=4, spans).prop_map(|(who, at, permits, spans)| Step::Renew { who, at, permits, spans });
+        (who.clone(), at.clone(), 1u32..=4, spans, prop_oneof![Just(0), 1u32..20])
+            .prop_map(|(who, at, permits, spans, tokens)| Step::Renew { who, at, permits, spans, tokens });
     let release = (who, at.clone(), manner).prop_map(|(who, at, manner)| Step::Release { who, at, manner });
     let step = prop_oneof![
         10 => claim,
@@ -92,7 +93,7 @@ impl Witness {
     fn take(&mut self, step: &Step) {
         match *step {
             Step::Claim { who, at, permits, wait, spans } => self.claim((who, at), permits, wait, spans.terms()),
-            Step::Renew { who, at, permits, spans } => self.renew((who, at), permits, spans.terms()),
+            Step::Renew { who, at, permits, spans, tokens } => self.renew((who, at), (permits, tokens), spans.terms()),
             Step::Release { who, at, manner } => self.release((who, at), manner),
             Step::Expire { at } => self.expire(at),
             Step::Sweep => self.sweep(),
@@ -146,21 +147,29 @@ impl Witness {
         assert_eq!(without_tokens(before), without_tokens(self.view(at)));
     }
 
-    fn renew(&mut self, whose: (usize, usize), permits: u32, terms: Terms) {
+    fn renew(&mut self, whose: (usize, usize), (permits, tokens): (u32, u32), terms: Terms) {
         let (claim, _) = self.attempt(whose, 1);
         let before = self.view(whose.1);
         let want = Want::new(permits.min(CAPACITIES[whose.1]), CAPACITIES[whose.1]).unwrap();
-        let told = self.table.renew(self.now, &name(whose.1), &Upkeep { claim, want, terms, detached: false });
+        let last = self.last;
+        let told = self.table.renew(self.now, &name(whose.1), &Upkeep { claim, want, terms, detached: false, tokens });
         self.check(whose.1, &before, &told, None);
         let live = held(&before, claim).filter(|seat| seat.standing == Standing::Live);
         match told.reply {
-            RenewReply::Renewed(bound) => {
+            RenewReply::Renewed(Renewed { bound, block, others_wait }) => {
                 let before = live.expect("a renewal never acquires and never revives");
                 let after = held(&self.view(whose.1), claim).expect("who renewed holds");
                 assert_eq!(bound, Bound::FromSend(terms.ttl));
                 assert!(after.left >= terms.ttl && after.left >= before.left, "a renewal never shortens");
                 assert_eq!((after.token, after.permits), (before.token, before.permits.min(want.permits())));
                 self.attempts.insert(whose, (claim.serial(), after.permits));
+                assert_eq!(others_wait, !self.view(whose.1).waiters.is_empty(), "who renews hears whether others wait");
+                assert_eq!(block.map_or(0, |block| block.count), tokens);
+                if let Some(block) = block {
+                    let end = block.first.after(tokens - 1);
+                    assert!(Some(block.first) > last && told.grants.iter().all(|grant| Some(grant.token) > end));
+                    self.last = self.last.max(end);
+                }
             }
             RenewReply::Lost => assert_eq!(live, None, "who holds is renewed"),
         }

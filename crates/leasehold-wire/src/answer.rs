@@ -183,15 +183,32 @@ pub fn released(reply: Reply) -> Result<Ended, Malformed> {
     })
 }
 
-/// Reads the answer of the renew script: true if it was renewed.
+/// The answer to a renewal that came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prolonged {
+    /// False if nobody waits.
+    pub others_wait: bool,
+    /// The last of the tokens that were set aside.
+    pub last_token: Option<u64>,
+}
+
+/// Reads the answer of the renew script; `None` if the claim does not hold.
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn renewed(reply: Reply) -> Result<bool, Malformed> {
-    match reply {
-        Reply::Int(1) => Ok(true),
-        Reply::Int(0) => Ok(false),
-        other => Err(malformed(&other)),
+pub fn renewed(reply: Reply) -> Result<Option<Prolonged>, Malformed> {
+    let (status, last_token) = match &reply {
+        Reply::Int(status) => (*status, None),
+        Reply::List(items) => match items.as_slice() {
+            [Reply::Int(status), Reply::Int(last)] => (*status, u64::try_from(*last).ok()),
+            _ => return Err(malformed(&reply)),
+        },
+        _ => return Err(malformed(&reply)),
+    };
+    match status {
+        0 => Ok(None),
+        1 | 2 => Ok(Some(Prolonged { others_wait: status == 2, last_token })),
+        _ => Err(malformed(&reply)),
     }
 }
 

@@ -81,10 +81,12 @@ pub fn release(space: &Space, name: &ResourceName, claim: ClaimId, manner: Manne
     call(&RELEASE, space.lock_and_queue(name).into(), args)
 }
 
-/// A renewal.
-pub fn renew(space: &Space, keys: Keys, claim: ClaimId, terms: Terms) -> Call {
+/// A renewal that sets so many tokens aside.
+pub fn renew(space: &Space, keys: Keys, claim: ClaimId, (terms, tokens): (Terms, u32)) -> Call {
     let (ttl, delay) = (millis(terms.ttl).to_string(), millis(terms.lock_delay).to_string());
-    call(&RENEW, vec![keys.lock, keys.queue, keys.places, keys.counter], vec![claim.to_string(), ttl, delay, space.channels()])
+    let mut args = vec![claim.to_string(), ttl, delay, space.channels()];
+    args.extend((tokens > 0).then(|| tokens.to_string()));
+    call(&RENEW, vec![keys.lock, keys.queue, keys.places, keys.counter], args)
 }
 
 /// Lifts the token counter to the server's clock.
@@ -238,7 +240,7 @@ mod tests {
             release(&space, &name, id, Manner::Own { keep: Duration::ZERO }),
             release(&space, &name, id, Manner::Own { keep: Duration::from_secs(1) }),
             release(&space, &name, id, Manner::Revoke),
-            renew(&space, keys(), id, terms()),
+            renew(&space, keys(), id, (terms(), 16)),
             raise(&space),
             inspect(keys(), 100),
             registry(&space, (1, Duration::from_secs(9), "{}"), &[id], &[change]),
@@ -279,6 +281,6 @@ mod tests {
         assert_eq!(native.px_ms, 10_005);
         assert_eq!(native.value, "00000000000000010000000000000002+5");
         assert_eq!(record_value(ClaimId::new(1, 2), Duration::ZERO), "00000000000000010000000000000002+");
-        assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), terms()).args[1], "10000");
+        assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), (terms(), 0)).args[1], "10000");
     }
 }

@@ -10,7 +10,7 @@ mod keys;
 mod scripts;
 
 pub use answer::{
-    Claimed, Ended, Listed, Looked, Malformed, Native, Obstacle, Push, Record, Reply, Waiting, claimed, counter, looked, native,
+    Claimed, Ended, Listed, Looked, Malformed, Native, Obstacle, Prolonged, Push, Record, Reply, Waiting, claimed, counter, looked, native,
     released, renewed,
 };
 pub use call::{

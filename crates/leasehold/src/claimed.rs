@@ -43,8 +43,8 @@ impl Claimed {
         // Another's live hold stays one: marked as detached, it could be released under a holder that believes in it.
         let detached = !self.is_alive().await?;
         let sent_at = driver.world().now();
-        let reply =
-            driver.call(LIMIT, |io_deadline| engine.renew(RenewCall { resource, claim, want, terms, detached, io_deadline }));
+        let call = RenewCall { detached, ..RenewCall::new(resource, claim, want, terms) };
+        let reply = driver.call(LIMIT, |io_deadline| engine.renew(RenewCall { io_deadline, ..call }));
         match reply.await.map_err(|error| error.about(&self.resource))? {
             RenewReply::Renewed(_) => Ok(Some(driver.timing().deadline(sent_at, ttl))),
             RenewReply::Lost => Ok(None),

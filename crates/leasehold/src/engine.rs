@@ -158,14 +158,16 @@ pub struct RenewCall {
     pub terms: Terms,
     /// True if the hold is to outlive its client: the store's record says so before the call is answered.
     pub detached: bool,
+    /// How many tokens to set aside for the holder.
+    pub tokens: u32,
     /// When the caller stops waiting for the answer.
     pub io_deadline: Instant,
 }
 
 impl RenewCall {
-    /// A renewal of a hold that ends with its client, without a deadline.
+    /// A renewal of a hold that ends with its client, without tokens or a deadline.
     pub fn new(resource: ResourceName, claim: ClaimId, want: Want, terms: Terms) -> RenewCall {
-        RenewCall { resource, claim, want, terms, detached: false, io_deadline: Instant::FAR }
+        RenewCall { resource, claim, want, terms, detached: false, tokens: 0, io_deadline: Instant::FAR }
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Hold {
     session: Arc<Session>,
     claimant: Arc<Claimant>,
     token: Token,
+    /// True once it is told that it ends, so that its drop need not.
+    ended: bool,
 }
 
 /// What a guard knows of its hold.
@@ -80,10 +82,8 @@ pub struct Detached {
 }
 
 impl Guard {
-    pub(crate) fn new(session: Arc<Session>, claimant: Arc<Claimant>) -> Guard {
-        let token = claimant.lock().outcome.clone();
-        let token = token.and_then(Result::ok).expect("a guard is made of a granted claim");
-        Guard { hold: Arc::new(Hold { session, claimant, token }) }
+    pub(crate) fn new(session: Arc<Session>, (claimant, token): (Arc<Claimant>, Token)) -> Guard {
+        Guard { hold: Arc::new(Hold { session, claimant, token, ended: false }) }
     }
 
     pub(crate) fn of(hold: Arc<Hold>) -> Guard {
@@ -215,10 +215,11 @@ impl Guard {
     /// Dropping the future leaves the release to the background.
     pub async fn release(self) -> Result<Released, Error> {
         let clones = Arc::strong_count(&self.hold) - 1;
-        let Some(hold) = Arc::into_inner(self.hold) else {
+        let Some(mut hold) = Arc::into_inner(self.hold) else {
             return Ok(Released::StillHeld(clones.max(1)));
         };
-        hold.driver().release(&hold.claimant).await
+        hold.ended = true;
+        hold.driver().release(&hold.claimant, hold.token).await
     }
 
     /// Leaves the hold in the store, to be renewed or released by its claim id, from any process
@@ -311,6 +312,8 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.session.driver().step(&self.claimant, Input::Release);
+        if !self.ended {
+            self.session.driver().give_back(&self.claimant, self.token, true);
+        }
     }
 }

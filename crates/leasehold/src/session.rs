@@ -70,8 +70,8 @@ impl Session {
         if let Some(guard) = owner.and_then(|owner| self.held_by(owner, &order.resource)) {
             return Ok(Some(guard));
         }
-        let claimant = self.driver.acquire(order, patience).await?;
-        let guard = claimant.map(|claimant| Guard::new(Arc::clone(self), claimant));
+        let granted = self.driver.acquire(order, patience).await?;
+        let guard = granted.map(|granted| Guard::new(Arc::clone(self), granted));
         if let (Some(owner), Some(guard)) = (owner, &guard) {
             self.remember(owner, guard);
         }

@@ -133,6 +133,8 @@ caught! {
     names_fold_case: NamesFoldCase by ["names::strange_names_are_resources_of_their_own"],
     names_are_trimmed: NamesAreTrimmed by ["names::strange_names_are_resources_of_their_own"],
     long_names_are_cut: NamesAreCut by ["names::the_longest_names_are_told_apart"],
+    the_same_tokens_are_set_aside_twice: SetsTheSameTokensAside by ["tokens::tokens_set_aside_are_between_the_grants_around_them"],
+    a_renewal_says_that_nobody_waits: NeverSaysThatOthersWait by ["hand_off::a_renewal_says_whether_others_wait", DIFFERENTIAL],
     another_capacity_is_just_busy: CapacityIsIgnored by ["permits::another_capacity_is_refused_while_in_use"],
 }
 

@@ -335,8 +335,8 @@ async fn the_last_handle_waits_for_its_releases() {
 async fn a_shut_down_client_has_released_all_and_ended_its_waits() {
     let store = MemoryStore::new();
     let (one, two) = (client_of(&store).await, client_of(&store).await);
-    let guard = one.mutex("a").unwrap().acquire().await.unwrap();
-    let lock = one.mutex("a").unwrap();
+    let guard = one.mutex("a").unwrap().cohort(false).acquire().await.unwrap();
+    let lock = one.mutex("a").unwrap().cohort(false);
     let waiting = tokio::spawn(async move { lock.acquire().await });
     while two.inspect("a").await.unwrap().waiters.is_empty() {
         tokio::time::sleep(Duration::from_millis(2)).await;

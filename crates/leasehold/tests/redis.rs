@@ -338,7 +338,7 @@ async fn a_unix_socket_serves_as_well() {
     let _server = RedisServer::start_with(&["--unixsocket", &path]);
     let client = Client::join(&format!("redis+unix://{path}?db=3&prefix=app:")).await;
     let (claim, _) = client.hold("r").await;
-    assert_eq!(client.renew("r", claim).await.unwrap(), RenewReply::Renewed(Bound::FromSend(lasting().ttl)));
+    assert_eq!(client.renew("r", claim).await.unwrap().bound(), Some(Bound::FromSend(lasting().ttl)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -612,7 +612,7 @@ async fn tls_serves_whom_it_can_verify_and_nobody_else() {
     client.hear_link_up().await;
     server.query::<u32>(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     client.hear_link_up().await;
-    assert_eq!(client.renew("r", claim).await.unwrap(), RenewReply::Renewed(Bound::FromSend(lasting().ttl)));
+    assert_eq!(client.renew("r", claim).await.unwrap().bound(), Some(Bound::FromSend(lasting().ttl)));
     for url in [format!("rediss://127.0.0.1:{port}?ca={ca}"), format!("rediss://localhost:{port}")] {
         let error = Client::try_join(&url).await.err().expect("it must not be trusted");
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");

@@ -31,7 +31,7 @@ async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
     std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())).await
 }
 
-const RENEWED: fn() -> RenewReply = || RenewReply::Renewed(Bound::FromSend(lasting().ttl));
+const RENEWED: fn() -> Option<Bound> = || Some(Bound::FromSend(lasting().ttl));
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_whose_answer_was_lost_is_asked_again_and_released_once() {
@@ -61,7 +61,7 @@ async fn a_renewal_or_release_whose_answer_was_lost_may_be_repeated() {
     proxy.lose_answer_to(claim.to_string().as_bytes());
     assert!(client.renew("r", claim).await.unwrap_err().outcome_unknown());
     client.hear_link_up().await;
-    assert_eq!(client.renew("r", claim).await.unwrap(), RENEWED());
+    assert_eq!(client.renew("r", claim).await.unwrap().bound(), RENEWED());
     tokio::time::sleep(Duration::from_millis(1500)).await;
     proxy.lose_answer_to(claim.to_string().as_bytes());
     assert!(client.release("r", claim).await.unwrap_err().outcome_unknown());
@@ -96,7 +96,7 @@ async fn a_silent_network_is_noticed_by_the_first_call_that_is_overdue() {
     ask_until_the_link_is_down(&mut client, claim).await;
     proxy.black_hole(false);
     client.hear_link_up().await;
-    assert_eq!(client.renew("r", claim).await.unwrap(), RENEWED());
+    assert_eq!(client.renew("r", claim).await.unwrap().bound(), RENEWED());
     // The claim is unanswered: its release goes out where it can, and is the last word.
     assert_eq!(client.release("r", claim).await.unwrap(), ReleaseReply::Released);
     eventually("nothing is left", || !exists(&server, "r")).await;
@@ -112,7 +112,7 @@ async fn a_frozen_server_delays_and_loses_nothing() {
     ask_until_the_link_is_down(&mut client, claim).await;
     server.thaw();
     client.hear_link_up().await;
-    assert_eq!(client.renew("r", claim).await.unwrap(), RENEWED());
+    assert_eq!(client.renew("r", claim).await.unwrap().bound(), RENEWED());
     assert_eq!(client.release("r", claim).await.unwrap(), ReleaseReply::Released);
 }
 
@@ -182,7 +182,7 @@ async fn scripts_that_the_server_forgot_are_sent_again() {
     let client = Client::join(&server.url()).await;
     let (claim, _) = client.hold("r").await;
     server.query::<()>(&["SCRIPT", "FLUSH"]);
-    assert_eq!(client.renew("r", claim).await.unwrap(), RENEWED());
+    assert_eq!(client.renew("r", claim).await.unwrap().bound(), RENEWED());
     server.query::<()>(&["SCRIPT", "FLUSH"]);
     assert_eq!(client.release("r", claim).await.unwrap(), ReleaseReply::Released);
 }
@@ -252,11 +252,11 @@ async fn with_full_memory_nothing_new_is_granted_and_holds_are_renewed_handed_ov
         assert_eq!((error.kind(), error.outcome_unknown()), (ErrorKind::Unavailable, false), "{error}");
     }
     assert!(!exists(&server, "s"));
-    assert_eq!(first.renew("r", holder).await.unwrap(), RENEWED());
+    assert_eq!(first.renew("r", holder).await.unwrap().bound(), RENEWED());
     assert_eq!(first.release("r", holder).await.unwrap(), ReleaseReply::Released);
     let grant = second.hear_grant(waiter).await;
     assert!(grant.token > before);
-    assert_eq!(second.renew("r", waiter).await.unwrap(), RENEWED());
+    assert_eq!(second.renew("r", waiter).await.unwrap().bound(), RENEWED());
     assert_eq!(second.release("r", waiter).await.unwrap(), ReleaseReply::Released);
     assert!(!exists(&server, "r"));
     // A new connection comes up as well.
@@ -277,7 +277,7 @@ async fn a_replica_is_unavailable_and_says_why() {
     let error = Client::try_join(&server.url()).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     server.query::<()>(&["REPLICAOF", "NO", "ONE"]);
-    assert_eq!(client.renew("r", claim).await.unwrap(), RENEWED());
+    assert_eq!(client.renew("r", claim).await.unwrap().bound(), RENEWED());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,8 +6,7 @@ use leasehold::{Client, Guard, Mutex};
 
 /// The lock `name`: the only place that says whether tasks of one process pass it on among themselves.
 pub fn ours(client: &Client, name: &str, cohort: bool) -> Result<Mutex, Fault> {
-    let _ = cohort;
-    Ok(client.mutex(name)?.ttl(TTL))
+    Ok(client.mutex(name)?.ttl(TTL).cohort(cohort))
 }
 
 /// A task with a handle of its own.

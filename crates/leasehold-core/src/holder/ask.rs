@@ -37,6 +37,14 @@ impl<E: Trouble> Asking<E> {
             ask_again: false,
         }
     }
+
+    /// Others hold if the store said so when it was last asked, else it could not be asked.
+    pub(super) fn obstacle(&self) -> Failed<E> {
+        match &self.trouble {
+            Some(trouble) => Failed::Trouble(trouble.clone()),
+            None => Failed::Held(self.contention),
+        }
+    }
 }
 
 impl<E: Trouble> Holder<E> {
@@ -193,17 +201,13 @@ impl<E: Trouble> Holder<E> {
         }
     }
 
-    /// The wait is over: others hold if the store said so when it was last asked, else it could not be asked.
+    /// The wait is over.
     pub(super) fn give_up_in_time(&mut self, now: Instant) {
         let Phase::Asking(asking) = &self.phase else { return };
         if !matches!(self.start.wait, Wait::Until(end) if now >= end) {
             return;
         }
-        let why = match &asking.trouble {
-            Some(trouble) => Failed::Trouble(trouble.clone()),
-            None => Failed::Held(asking.contention),
-        };
-        self.fail(why, now);
+        self.fail(asking.obstacle(), now);
     }
 
     pub(super) fn cancel(&mut self, now: Instant) {

@@ -1,13 +1,16 @@
 //! The machine while it holds: deadline, renewals, doubt, loss.
 
 use super::end::Ending;
-use super::parts::{Call, Jitter};
-use super::{Event, Failed, Holder, LostWhy, Phase, Start, Trouble};
+use super::parts::{Call, Jitter, SpareTokens};
+use super::{Event, Failed, Holder, LostWhy, Phase, Start, Trouble, Verb};
 use crate::policy::Renewal;
 use crate::time::Instant;
 use crate::token::Token;
-use crate::verb::RenewReply;
+use crate::verb::{RenewReply, Renewed};
 use core::time::Duration;
+
+/// How many tokens are set aside at once for hand-offs inside the process.
+pub(super) const BLOCK: u32 = 16;
 
 /// A lease as the holder counts it: so long, from the sending of the request that won it.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,14 @@ pub(super) struct Lease {
 #[derive(Debug)]
 pub(super) struct Hold {
     pub(super) token: Token,
+    /// True while a hold that is handed on has no token of its own yet.
+    needs_token: bool,
+    /// For hand-offs inside the process.
+    pub(super) spare: SpareTokens,
+    /// When the store was last asked and said that no other claim waits.
+    pub(super) alone_at: Option<Instant>,
+    /// True if the next renewal brings more of them.
+    refill: bool,
     pub(super) deadline: Instant,
     /// When the next renewal goes out, unless one is in flight; `None` if none is to be sent any more.
     pub(super) next_renew: Option<Instant>,
@@ -65,6 +76,12 @@ impl Hold {
         }
     }
 
+    fn take_token(&mut self) -> Option<Token> {
+        let token = self.spare.take()?;
+        self.token = token;
+        Some(token)
+    }
+
     fn can_fall_in_doubt(&self) -> bool {
         self.told && !self.in_doubt && self.renewing()
     }
@@ -91,12 +108,15 @@ impl<E: Trouble> Holder<E> {
     /// The hold that this grant starts; told at once, or after the renewal that brings the full ttl.
     pub(super) fn hold(&mut self, now: Instant, token: Token, lease: Lease) -> Hold {
         let policy = &self.start.policy;
-        let full_needed = self.start.full_ttl || policy.renew == Renewal::Off;
         let mut hold = Hold {
             token,
+            needs_token: false,
+            spare: SpareTokens::default(),
+            alone_at: None,
+            refill: false,
             deadline: self.start.timing.deadline(lease.sent_at, lease.span),
             next_renew: Some(now),
-            told: !full_needed || lease.span >= policy.ttl,
+            told: !self.start.needs_full_ttl() || lease.span >= policy.ttl,
             detaching: false,
             granted_at: now,
             lease,
@@ -114,9 +134,10 @@ impl<E: Trouble> Holder<E> {
             return;
         }
         match answer {
-            Ok(RenewReply::Renewed(bound)) => {
-                if let Some(lease) = self.lease_of(bound, Some(call.sent_at)) {
-                    self.renewed(call, lease);
+            Ok(RenewReply::Renewed(renewed)) => {
+                if let Some(lease) = self.lease_of(renewed.bound, Some(call.sent_at)) {
+                    self.take_news(call, renewed);
+                    self.renewed(now, call, lease);
                 }
             }
             Ok(RenewReply::Lost) => self.lose(now, LostWhy::Store),
@@ -124,16 +145,71 @@ impl<E: Trouble> Holder<E> {
         }
     }
 
-    fn renewed(&mut self, call: Call, lease: Lease) {
+    fn take_news(&mut self, call: Call, renewed: Renewed) {
+        let Phase::Held(hold) = &mut self.phase else { return };
+        hold.alone_at = (!renewed.others_wait).then_some(call.sent_at);
+        if let Some(block) = renewed.block {
+            hold.spare.add(block, hold.token);
+        }
+    }
+
+    fn renewed(&mut self, now: Instant, call: Call, lease: Lease) {
         self.lengthen(lease);
         let Phase::Held(hold) = &mut self.phase else { return };
         if call.detached {
             self.events.push_back(Event::Detached);
             return self.finish();
         }
-        let first = !core::mem::replace(&mut hold.told, true);
-        let event = if first { Event::Granted(hold.token) } else { Event::Renewed };
-        self.events.push_back(event);
+        if hold.told {
+            self.events.push_back(Event::Renewed);
+            return;
+        }
+        hold.needs_token = hold.needs_token && hold.take_token().is_none();
+        let whole = !self.start.needs_full_ttl() || call.sent_at >= hold.granted_at;
+        if whole && !hold.needs_token {
+            hold.told = true;
+            self.events.push_back(Event::Granted(hold.token));
+        } else if call.tokens > 0 {
+            hold.next_renew = Some(now + self.jitter.backoff(hold.failures, self.start.policy.beat() / 2));
+            hold.failures += 1;
+        } else {
+            // It left before the hold was handed on.
+            hold.next_renew = Some(now);
+        }
+    }
+
+    /// Gives the hold to another of the same process: at once if a token is there and enough of the lease, else after a renewal.
+    pub(super) fn hand_on(&mut self, now: Instant) {
+        let Phase::Held(hold) = &mut self.phase else { return };
+        hold.granted_at = now;
+        hold.in_doubt = false;
+        hold.needs_token = hold.take_token().is_none();
+        hold.told = !hold.needs_token && !self.start.needs_full_ttl() && now < hold.doubt_at();
+        if hold.told {
+            let planned = hold.next_renew.or_else(|| hold.renewal_after(&self.start, hold.lease, &mut self.jitter));
+            hold.next_renew = planned;
+            self.events.push_back(Event::Granted(hold.token));
+        } else {
+            hold.next_renew = Some(now);
+        }
+    }
+
+    /// Renews ahead of time, for what only the store can say. A hold that is not renewed any more stays as it is.
+    pub(super) fn refresh(&mut self, now: Instant) {
+        let Phase::Held(hold) = &mut self.phase else { return };
+        if hold.told && hold.renewing() && hold.failures == 0 {
+            hold.refill = true;
+            hold.next_renew = Some(now);
+        }
+    }
+
+    /// The renewal that is to go out now.
+    pub(super) fn next_renewal(&mut self) -> Option<Verb> {
+        let Phase::Held(hold) = &mut self.phase else { return None };
+        let short = hold.needs_token || (core::mem::take(&mut hold.refill) && hold.spare.count() < BLOCK);
+        // Where each hand-off is a renewal, it brings its own token.
+        let tokens = if self.start.needs_full_ttl() { 1 } else { BLOCK };
+        Some(Verb::Renew { detached: hold.detaching, tokens: if short { tokens } else { 0 } })
     }
 
     /// Moves the deadline, never back, and plans the next renewal.

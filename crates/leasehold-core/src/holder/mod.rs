@@ -29,7 +29,7 @@ mod tests;
 
 use crate::claim::{ClaimId, ReqNo, Want};
 use crate::lease::Timing;
-use crate::policy::HoldPolicy;
+use crate::policy::{HoldPolicy, Renewal};
 use crate::time::Instant;
 use crate::token::Token;
 use crate::verb::{Ask, ClaimReply, Contention, Grant, ReleaseReply, RenewReply, Terms};
@@ -95,8 +95,12 @@ pub enum Input<E> {
     Detach,
     /// A grant was pushed.
     Granted(Grant),
+    /// Whoever held gives the hold on to another of the same process: a grant with its own token, and its own `max_hold`.
+    HandOn,
     /// The link to the store is (again) there.
     LinkUp,
+    /// It is about to be handed on: renew it now, and bring news of who waits in the store.
+    Refresh,
     /// The holder gives the hold back.
     Release,
     /// A request was answered. Unknown numbers are ignored.
@@ -143,6 +147,8 @@ pub enum Verb {
     Renew {
         /// True if the hold is to outlive its client.
         detached: bool,
+        /// How many tokens to set aside, for hand-offs inside the process.
+        tokens: u32,
     },
 }
 
@@ -236,6 +242,13 @@ pub struct Holder<E> {
     last_no: u32,
 }
 
+impl Start {
+    /// True if a grant is told only once the full ttl is in force: asked for, or the lease is never renewed.
+    fn needs_full_ttl(&self) -> bool {
+        self.full_ttl || self.policy.renew == Renewal::Off
+    }
+}
+
 #[derive(Debug)]
 enum Phase<E> {
     Asking(Asking<E>),
@@ -294,6 +307,47 @@ impl<E: Trouble> Holder<E> {
         matches!(self.phase, Phase::Ending(_))
     }
 
+    /// The token of the hold; `None` unless a grant was told and is in force.
+    pub fn token(&self) -> Option<Token> {
+        match &self.phase {
+            Phase::Held(hold) if hold.told => Some(hold.token),
+            _ => None,
+        }
+    }
+
+    /// True while it asks, or holds and will not be left behind in the store: others of its process may count on it.
+    pub fn is_open(&self) -> bool {
+        match &self.phase {
+            Phase::Asking(_) => true,
+            Phase::Held(hold) => !hold.detaching,
+            Phase::Lost { .. } | Phase::Ending(_) | Phase::Done => false,
+        }
+    }
+
+    /// For how many hand-offs inside the process there are tokens.
+    pub fn spare_tokens(&self) -> u32 {
+        match &self.phase {
+            Phase::Held(hold) => hold.spare.count(),
+            _ => 0,
+        }
+    }
+
+    /// When the store was asked last and said that no other claim waits; `None` if it has not, or has said otherwise since.
+    pub fn alone_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Held(hold) => hold.alone_at,
+            _ => None,
+        }
+    }
+
+    /// Why it does not hold yet, as the store said last; `None` unless it asks.
+    pub fn obstacle(&self) -> Option<Failed<E>> {
+        match &self.phase {
+            Phase::Asking(asking) => Some(asking.obstacle()),
+            _ => None,
+        }
+    }
+
     /// The terms for the store.
     pub fn terms(&self) -> Terms {
         let policy = &self.start.policy;
@@ -309,7 +363,9 @@ impl<E: Trouble> Holder<E> {
             Input::Cancel => self.cancel(now),
             Input::Detach => self.detach(now),
             Input::Granted(grant) => self.pushed(now, grant),
+            Input::HandOn => self.hand_on(now),
             Input::LinkUp => self.link_up(now),
+            Input::Refresh => self.refresh(now),
             Input::Release => self.release(now),
             Input::Reply(no, reply) => self.answered(now, no, reply),
             Input::Revoked => self.lose(now, LostWhy::Revoked),
@@ -322,7 +378,7 @@ impl<E: Trouble> Holder<E> {
         let verb = match &self.phase {
             Phase::Asking(asking) if self.calls.claim.is_none() && asking.next_ask <= now => self.next_ask(),
             Phase::Held(hold) if self.calls.renew.is_none() && hold.next_renew.is_some_and(|at| at <= now) => {
-                Verb::Renew { detached: hold.detaching }
+                self.next_renewal()?
             }
             Phase::Ending(ending) if self.calls.release.is_none() && ending.next_release.is_some_and(|at| at <= now) => {
                 Verb::Release { keep: ending.keep }
@@ -417,8 +473,11 @@ impl<E: Trouble> Holder<E> {
             Verb::Claim(ask) => Verb::Claim(Ask { no, ..ask }),
             other => other,
         };
-        let detached = matches!(verb, Verb::Renew { detached: true });
-        let call = Call { no, sent_at: now, io_deadline: now + self.patience(verb), detached };
+        let (detached, tokens) = match verb {
+            Verb::Renew { detached, tokens } => (detached, tokens),
+            Verb::Claim(_) | Verb::Release { .. } => (false, 0),
+        };
+        let call = Call { no, sent_at: now, io_deadline: now + self.patience(verb), detached, tokens };
         match verb {
             Verb::Claim(_) => {
                 self.sent_asks.push(no, now);

@@ -2,6 +2,8 @@
 
 use crate::claim::ReqNo;
 use crate::time::Instant;
+use crate::token::Token;
+use crate::verb::Block;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
@@ -13,6 +15,8 @@ pub(super) struct Call {
     pub(super) io_deadline: Instant,
     /// True for the renewal that marks the hold as outliving its client.
     pub(super) detached: bool,
+    /// How many tokens the renewal asked for.
+    pub(super) tokens: u32,
 }
 
 impl Call {
@@ -40,6 +44,35 @@ impl SentAsks {
     /// When this ask was sent; `None` if it is no longer remembered: then it is no evidence.
     pub(super) fn sent_at(&self, no: ReqNo) -> Option<Instant> {
         self.0.iter().find(|(sent, _)| *sent == no).map(|(_, at)| *at)
+    }
+}
+
+/// Tokens that the store set aside, the smallest first.
+#[derive(Debug, Default)]
+pub(super) struct SpareTokens(VecDeque<Block>);
+
+impl SpareTokens {
+    /// Adds a block, unless it is out of order: such a token would be smaller than one that was given out.
+    pub(super) fn add(&mut self, block: Block, held: Token) {
+        let last = self.0.back().and_then(|block| block.first.after(block.count.saturating_sub(1)));
+        if block.count > 0 && block.first > last.unwrap_or(held) {
+            self.0.push_back(block);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Option<Token> {
+        let block = self.0.front_mut()?;
+        let token = block.first;
+        block.count -= 1;
+        match token.after(1) {
+            Some(next) if block.count > 0 => block.first = next,
+            _ => drop(self.0.pop_front()),
+        }
+        Some(token)
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.0.iter().map(|block| block.count).sum()
     }
 }
 

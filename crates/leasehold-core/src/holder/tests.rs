@@ -106,7 +106,7 @@ impl World {
     }
 }
 
-use crate::verb::Bound;
+use crate::verb::{Bound, Renewed};
 
 fn left(ms: u64) -> Contention {
     Contention { by: None, lease_left: Some(Duration::from_millis(ms)) }
@@ -376,7 +376,7 @@ fn renewals_go_out_at_a_third_and_lengthen_the_deadline() {
     world.wake();
     assert!(world.now.since(granted_at) <= TTL / 3 && world.now.since(granted_at) >= TTL / 4);
     let renew = world.request();
-    world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Bound::FromSend(TTL))))));
+    world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(Bound::FromSend(TTL)))))));
     assert_eq!(world.events(), [Event::Renewed]);
     assert!(world.holder.deadline().unwrap() > first);
 }
@@ -391,7 +391,7 @@ fn without_a_renewal_it_falls_in_doubt_then_is_lost_at_the_deadline_and_a_late_r
     world.handle(Input::Tick);
     assert!(world.events().contains(&Event::InDoubt));
     world.now = deadline;
-    world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Bound::FromSend(TTL))))));
+    world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(Bound::FromSend(TTL)))))));
     assert_eq!(world.events(), [Event::Lost(LostWhy::Expired)]);
     assert_eq!(world.holder.deadline(), None);
 }
@@ -403,7 +403,7 @@ fn doubt_ends_when_a_renewal_comes_through() {
     world.handle(Input::Tick);
     assert_eq!(world.events(), [Event::InDoubt]);
     let renew = world.request();
-    world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Bound::FromSend(TTL))))));
+    world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(Bound::FromSend(TTL)))))));
     assert_eq!(world.events(), [Event::Recovered, Event::Renewed]);
 }
 
@@ -418,7 +418,7 @@ fn a_short_grant_is_told_only_with_the_full_ttl_where_that_is_needed() {
         world.handle(Input::Granted(world.grant_of(Bound::FromAsk(ask.no))));
         assert_eq!(world.events(), []);
         let renew = world.request();
-        world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Bound::FromSend(TTL))))));
+        world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(Bound::FromSend(TTL)))))));
         assert_eq!(world.events(), [Event::Granted(token(7))]);
     }
 }
@@ -454,7 +454,7 @@ fn no_renewal_goes_out_after_max_hold() {
         if let Some(renew) = world.maybe_request() {
             renewals += 1;
             assert!(world.now <= granted_at + TTL / 2);
-            world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Bound::FromSend(TTL))))));
+            world.handle(Input::Reply(renew.no, Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(Bound::FromSend(TTL)))))));
         }
     }
     assert_eq!(renewals, 1);
@@ -524,10 +524,10 @@ fn a_detach_marks_the_hold_and_leaves_it() {
     world.wake();
     let plain = world.request();
     world.handle(Input::Detach);
-    world.handle(Input::Reply(plain.no, Reply::Renew(Ok(RenewReply::Renewed(Bound::FromSend(TTL))))));
+    world.handle(Input::Reply(plain.no, Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(Bound::FromSend(TTL)))))));
     let marked = world.request();
-    assert_eq!(marked.verb, Verb::Renew { detached: true });
-    world.handle(Input::Reply(marked.no, Reply::Renew(Ok(RenewReply::Renewed(Bound::FromSend(TTL))))));
+    assert_eq!(marked.verb, Verb::Renew { detached: true, tokens: 0 });
+    world.handle(Input::Reply(marked.no, Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(Bound::FromSend(TTL)))))));
     assert_eq!(world.events(), [Event::Renewed, Event::Detached, Event::Done]);
     world.handle(Input::Release);
     assert_eq!(world.maybe_request(), None);
@@ -564,7 +564,7 @@ fn random_reply(verb: Verb, dice: u8, grant: Grant) -> Reply<Fault> {
         (Verb::Claim(_), _) => Reply::Claim(Ok(ClaimReply::Granted(grant))),
         (Verb::Renew { .. }, 0) => Reply::Renew(Err(fault)),
         (Verb::Renew { .. }, 1) if dice > 200 => Reply::Renew(Ok(RenewReply::Lost)),
-        (Verb::Renew { .. }, _) => Reply::Renew(Ok(RenewReply::Renewed(grant.bound))),
+        (Verb::Renew { .. }, _) => Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(grant.bound)))),
         (Verb::Release { .. }, 0) => Reply::Release(Err(fault)),
         (Verb::Release { .. }, 1) => Reply::Release(Ok(ReleaseReply::Absent)),
         (Verb::Release { .. }, _) => Reply::Release(Ok(ReleaseReply::Released)),

@@ -11,7 +11,7 @@ use crate::claim::{ClaimId, Want};
 use crate::name::ResourceName;
 use crate::time::Instant;
 use crate::token::Token;
-use crate::verb::{Ask, ClaimReply, Grant, Manner, ReleaseReply, RenewReply, Terms};
+use crate::verb::{Ask, Block, ClaimReply, Grant, Manner, ReleaseReply, RenewReply, Terms};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
@@ -53,6 +53,8 @@ pub struct Upkeep {
     pub terms: Terms,
     /// True if the hold is to outlive its client.
     pub detached: bool,
+    /// How many tokens to set aside for the holder.
+    pub tokens: u32,
 }
 
 /// The reply to a verb, and what others must be told because of it.
@@ -230,6 +232,13 @@ impl Tokens {
     fn next(&mut self) -> Token {
         self.last += 1;
         Token::new(0, self.last).expect("floors end at 2^52, and nobody lives to see 2^52 grants")
+    }
+
+    fn block(&mut self, count: u32) -> Option<Block> {
+        let last = count.checked_sub(1)?;
+        let first = self.next();
+        self.last += u64::from(last);
+        Some(Block { first, count })
     }
 }
 

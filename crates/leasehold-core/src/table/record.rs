@@ -4,7 +4,7 @@ use super::{Refusal, Seat, Standing, Tokens, Told, Upkeep, View, Wish};
 use crate::claim::{ClaimId, ReqNo};
 use crate::time::Instant;
 use crate::token::Token;
-use crate::verb::{Bound, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply};
+use crate::verb::{Bound, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Renewed};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -93,18 +93,20 @@ impl Record {
 
     pub(super) fn renew(&mut self, now: Instant, upkeep: &Upkeep, tokens: &mut Tokens) -> Told<RenewReply> {
         self.expire(now);
-        let reply = match self.live_hold(now, upkeep.claim) {
+        let held = match self.live_hold(now, upkeep.claim) {
             Some(hold) if !hold.is_marked() => {
                 hold.lengthen(now + upkeep.terms.ttl, upkeep.terms.lock_delay);
                 hold.permits = hold.permits.min(upkeep.want.permits());
                 if upkeep.detached {
                     hold.standing = Standing::Detached;
                 }
-                RenewReply::Renewed(Bound::FromSend(upkeep.terms.ttl))
+                Some(tokens.block(upkeep.tokens))
             }
-            _ => RenewReply::Lost,
+            _ => None,
         };
-        Told::new(reply, self.promote(now, tokens, None))
+        let grants = self.promote(now, tokens, None);
+        let renewed = |block| Renewed { bound: Bound::FromSend(upkeep.terms.ttl), block, others_wait: !self.places.is_empty() };
+        Told::new(held.map_or(RenewReply::Lost, |block| RenewReply::Renewed(renewed(block))), grants)
     }
 
     pub(super) fn release(&mut self, now: Instant, whom: (ClaimId, Manner), tokens: &mut Tokens) -> Told<ReleaseReply> {

@@ -1,7 +1,8 @@
 -- renew.lua: lengthens a hold to the full ttl from now; never acquires, never revives, never shortens.
 -- KEYS    1 lock, 2 queue, 3 places, 4 counter
--- ARGV    1 claim, 2 ttl_ms, 3 delay_ms, 4 channels: what a client's channel begins with
--- returns 1 renewed; 0 lost
+-- ARGV    1 claim, 2 ttl_ms, 3 delay_ms, 4 channels: what a client's channel begins with, 5 how many tokens to set aside
+--         (optional)
+-- returns 0 lost; else renewed: 1 if nobody waits, 2 if somebody may; {1 or 2, last token} if tokens were set aside
 -- O(1). A renewal writes nothing but an expiry, so it works when memory is short.
 local value, id, delay, kept = redis.call('GET', KEYS[1]), ARGV[1], tonumber(ARGV[3]), nil
 if value == id then
@@ -17,7 +18,10 @@ if kept then
   local whole = math.max(left - kept, tonumber(ARGV[2])) + math.max(delay, kept)
   -- Also where it changes nothing: a replica must refuse it, not answer for its primary.
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', whole))
-  return 1
+  local renewed = 1 + redis.call('EXISTS', KEYS[2])
+  -- Behind the expiry, which is never refused: with memory short, a holder that needs no tokens holds on.
+  if ARGV[5] then return { renewed, redis.call('INCRBY', KEYS[4], ARGV[5]) } end
+  return renewed
 end
 if value or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local call, CHANNELS = redis.call, ARGV[4]

@@ -7,7 +7,7 @@ use crate::engine::{
 use crate::error::Error;
 use crate::world::World;
 use leasehold_core::{
-    Ask, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, ReqNo, ResourceName, Terms,
+    Ask, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, ReqNo, ResourceName, Terms,
     Token, Want,
 };
 use std::sync::Arc;
@@ -269,12 +269,25 @@ impl Attempt {
     }
 
     pub(super) async fn renew_as(&self, detached: bool) -> RenewReply {
+        self.renew_for(detached, 0).await
+    }
+
+    /// Renews, must succeed, and returns what it brought, which is so many tokens besides.
+    pub(super) async fn renewed_with(&self, tokens: u32) -> Renewed {
+        match self.renew_for(false, tokens).await {
+            RenewReply::Renewed(renewed) => renewed,
+            RenewReply::Lost => panic!("a holder's renewal succeeds"),
+        }
+    }
+
+    async fn renew_for(&self, detached: bool, tokens: u32) -> RenewReply {
         let call = RenewCall {
             resource: self.resource.clone(),
             claim: self.claim,
             want: self.want,
             terms: self.terms,
             detached,
+            tokens,
             io_deadline: self.pace.io_deadline(),
         };
         expect(self.pace.within(self.engine.renew(call)).await)
@@ -282,7 +295,7 @@ impl Attempt {
 
     /// Renews, and must succeed.
     pub(super) async fn renewed(&self) {
-        assert_eq!(self.renew().await, RenewReply::Renewed(Bound::FromSend(self.terms.ttl)), "a holder's renewal succeeds");
+        assert_eq!(self.renew().await.bound(), Some(Bound::FromSend(self.terms.ttl)), "a holder's renewal succeeds");
     }
 
     /// Renews, and must be lost.

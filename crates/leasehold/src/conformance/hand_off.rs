@@ -202,3 +202,21 @@ pub async fn a_waiter_that_was_passed_over_is_granted_by_its_next_ask(store: &dy
     short.released().await;
     no_residue(store, &actor, &resource).await;
 }
+
+/// A holder hears from its renewals whether somebody waits: what it may keep for itself depends on it.
+pub async fn a_renewal_says_whether_others_wait(store: &dyn Store) {
+    let actors = [Actor::join(store).await, Actor::join(store).await];
+    if !actors[0].capabilities().queue {
+        return;
+    }
+    let resource = fresh_name(store);
+    let mut holder = actors[0].attempt(&resource);
+    holder.granted().await;
+    assert!(!holder.renewed_with(0).await.others_wait, "nobody waits");
+    let mut waiter = actors[1].attempt(&resource);
+    waiter.queued().await;
+    assert!(holder.renewed_with(16).await.others_wait, "somebody waits");
+    waiter.released().await;
+    assert!(!holder.renewed_with(16).await.others_wait, "nobody waits any more");
+    holder.released().await;
+}

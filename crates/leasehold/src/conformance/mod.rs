@@ -133,6 +133,7 @@ macro_rules! for_each_suite {
                 a_new_client_starts_above_all_earlier_tokens,
                 a_hand_offs_token_is_between_those_around_it,
                 tokens_rise_after_an_expiry,
+                tokens_set_aside_are_between_the_grants_around_them,
                 an_inspection_shows_the_last_token,
             ]
             hand_off: [
@@ -144,6 +145,7 @@ macro_rules! for_each_suite {
                 a_dead_waiter_is_passed_over,
                 a_waiter_short_of_its_margin_is_passed_over_and_keeps_its_rank,
                 a_waiter_that_was_passed_over_is_granted_by_its_next_ask,
+                a_renewal_says_whether_others_wait,
             ]
             ghosts: [
                 a_release_that_keeps_others_out_is_final_for_its_owner,

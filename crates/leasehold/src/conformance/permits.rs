@@ -4,7 +4,7 @@ use super::Store;
 use super::actor::{Actor, claims, fresh_name, no_residue};
 use crate::engine::PartyState;
 use crate::error::ErrorKind;
-use leasehold_core::{Bound, RenewReply, Want};
+use leasehold_core::{Bound, Want};
 
 /// As many hold as fit, and the next is busy.
 pub async fn as_many_hold_as_fit(store: &dyn Store) {
@@ -99,7 +99,7 @@ pub async fn a_renewal_for_fewer_permits_is_a_downgrade(store: &dyn Store) {
     writer.granted().await;
     reader.queued().await;
     writer.want = Want::new(1, 8).expect("one of eight");
-    assert_eq!(writer.renew().await, RenewReply::Renewed(Bound::FromSend(writer.terms.ttl)));
+    assert_eq!(writer.renew().await.bound(), Some(Bound::FromSend(writer.terms.ttl)));
     actor.handed(&mut reader).await;
     let shown = actor.inspect(&resource).await;
     let live = |claim| (Some(claim), PartyState::Live);

@@ -63,6 +63,26 @@ pub async fn tokens_rise_after_an_expiry(store: &dyn Store) {
     next.released().await;
 }
 
+/// Tokens that are set aside for a holder are larger than all before and smaller than all after.
+pub async fn tokens_set_aside_are_between_the_grants_around_them(store: &dyn Store) {
+    let actors = [Actor::join(store).await, Actor::join(store).await];
+    let resources = [fresh_name(store), fresh_name(store)];
+    let mut last = Last::default();
+    let mut holder = actors[0].attempt(&resources[0]);
+    last.rises_to(holder.granted().await);
+    for count in [1, 16, 16] {
+        let block = holder.renewed_with(count).await.block.expect("a holder is given the tokens that it asks for");
+        assert_eq!(block.count, count);
+        last.rises_to(block.first);
+        last.rises_to_if_larger(block.first.after(count - 1));
+        let mut elsewhere = actors[1].attempt(&resources[1]);
+        last.rises_to(elsewhere.granted().await);
+        elsewhere.released().await;
+    }
+    assert_eq!(holder.renewed_with(0).await.block, None, "who asks for none is given none");
+    holder.released().await;
+}
+
 /// What a token is for reaches who looks on: an inspection shows the holder's last token, if it shows one.
 pub async fn an_inspection_shows_the_last_token(store: &dyn Store) {
     let actor = Actor::join(store).await;
@@ -79,6 +99,12 @@ pub async fn an_inspection_shows_the_last_token(store: &dyn Store) {
 struct Last(Option<Token>);
 
 impl Last {
+    /// The end of a block of one is its beginning.
+    fn rises_to_if_larger(&mut self, token: Option<Token>) {
+        assert!(self.0 <= token, "a block has an end");
+        self.0 = token;
+    }
+
     fn rises_to(&mut self, token: Token) {
         assert!(self.0 < Some(token), "{token} must be larger than {:?}", self.0);
         self.0 = Some(token);

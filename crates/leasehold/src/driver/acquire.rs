@@ -1,25 +1,32 @@
 //! Acquiring: attempts with fresh ids until one is granted or the wait is over.
 
 use super::claimant::Inner;
-use super::{Claimant, Driver};
+use super::{Cause, Claimant, Driver};
 use crate::engine::Route;
 use crate::error::Error;
 use crate::guard::Released;
 use futures_util::future::{Either, select};
-use leasehold_core::{Failed, HoldPolicy, Input, Instant, Reply, ReqNo, Request, ResourceName, Start, Trouble, Wait, Want};
+use leasehold_core::{
+    Failed, HoldPolicy, Input, Instant, Reply, ReqNo, Request, ResourceName, Start, Token, Trouble, Wait, Want,
+};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is to be acquired, and how.
-#[derive(Clone, Debug)]
+/// What is to be acquired, and how. Those of a client that order the same share one claim.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Order {
     pub(crate) resource: ResourceName,
     pub(crate) want: Want,
     pub(crate) policy: HoldPolicy,
     /// True if the grant is told only once the full ttl is in force.
     pub(crate) full_ttl: bool,
+    /// False if the claim is shared with nobody.
+    pub(crate) cohort: bool,
 }
+
+/// A claim that holds, and the token of whoever asked.
+pub(crate) type Granted = (Arc<Claimant>, Token);
 
 /// How long an acquire waits.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +40,7 @@ impl Driver {
     /// Acquires what is ordered; `None` if others held until the end of the wait.
     ///
     /// Dropping the future at any await withdraws the claim.
-    pub(crate) async fn acquire(self: &Arc<Driver>, order: &Order, patience: Patience) -> Result<Option<Arc<Claimant>>, Error> {
+    pub(crate) async fn acquire(self: &Arc<Driver>, order: &Order, patience: Patience) -> Result<Option<Granted>, Error> {
         let wait = match patience {
             Patience::Once | Patience::For(Duration::ZERO) => Wait::Once,
             Patience::For(span) => Wait::Until(self.world.now() + span),
@@ -41,8 +48,13 @@ impl Driver {
         };
         let mut spent = 0;
         loop {
-            match self.attempt(order, (wait, pause_after(spent))).await {
-                Ok(claimant) => return Ok(Some(claimant)),
+            let outcome = match wait {
+                // Who waits for nobody stands in no line.
+                Wait::Until(give_up) if order.cohort => self.join(order, give_up).outcome().await,
+                _ => self.attempt(order, (wait, pause_after(spent))).await,
+            };
+            match outcome {
+                Ok(granted) => return Ok(Some(granted)),
                 Err(Failed::Held(_)) => return Ok(None),
                 Err(Failed::Trouble(error)) => return Err(error.about(&order.resource)),
                 Err(Failed::Spent) if wait == Wait::Once => {
@@ -53,28 +65,28 @@ impl Driver {
         }
     }
 
-    async fn attempt(self: &Arc<Driver>, order: &Order, timing: (Wait, Duration)) -> Result<Arc<Claimant>, Failed<Error>> {
+    async fn attempt(self: &Arc<Driver>, order: &Order, timing: (Wait, Duration)) -> Result<Granted, Failed<Error>> {
         let pending = Pending::new(self, order, timing);
         let mut pending = pending.ok_or_else(|| Failed::Trouble(super::shut_down()))?;
         let claimant = Arc::clone(&pending.claimant);
-        if let Some(request) = self.advance(&claimant, Input::Tick) {
-            self.ask_first(&mut pending, request).await;
+        if let Some(request) = self.first_request(&claimant) {
+            pending.asks = Some(request.no);
+            if let Some(reply) = self.answer(&claimant, request).await {
+                self.step(&claimant, Input::Reply(request.no, reply));
+            }
         }
         let outcome = claimant.until(|inner| inner.outcome.clone()).await;
         pending.undo = outcome.is_err();
-        outcome.map(|_| claimant)
+        outcome.map(|token| (claimant, token))
     }
 
-    /// The first ask travels on the caller's runtime, if that is the one which connected: no hop to another thread.
-    async fn ask_first(self: &Arc<Driver>, pending: &mut Pending<'_>, request: Request) {
-        let claimant = &pending.claimant;
-        if !self.at_home() {
-            return self.dispatch(claimant, request);
-        }
-        pending.asks = Some(request.no);
-        if let Some(reply) = self.answer(claimant, request).await {
-            self.step(claimant, Input::Reply(request.no, reply));
-        }
+    /// The first ask travels on the caller's runtime, if that is the one which connected: no hop to another thread. `None` if
+    /// there is nothing for the caller to send.
+    pub(super) fn first_request(self: &Arc<Driver>, claimant: &Arc<Claimant>) -> Option<Request> {
+        let mut moved = self.advance(claimant, Cause::Input(Input::Tick));
+        let own = if self.at_home() { moved.requests.pop() } else { None };
+        self.dispatch_all(claimant, &mut moved);
+        own
     }
 
     /// Sends a request by the caller's route; `None` if the machine does not wait for its answer any more.
@@ -91,8 +103,13 @@ impl Driver {
     /// Gives a hold back and waits for the store's answer, for one beat at most.
     ///
     /// Dropping the future leaves the release to the background.
-    pub(crate) async fn release(self: &Arc<Driver>, claimant: &Arc<Claimant>) -> Result<Released, Error> {
-        if let Some(request) = self.advance(claimant, Input::Release) {
+    pub(crate) async fn release(self: &Arc<Driver>, claimant: &Arc<Claimant>, token: Token) -> Result<Released, Error> {
+        let mut moved = self.advance(claimant, Cause::GivenBack { token, used: true });
+        if moved.passed_on {
+            self.dispatch_all(claimant, &mut moved);
+            return Ok(Released::Released);
+        }
+        for request in moved.requests {
             self.send_release(claimant, request).await;
         }
         let ended = |inner: &mut Inner| (inner.released.is_some() || inner.done).then(|| inner.released.clone());
@@ -116,7 +133,7 @@ impl Driver {
 }
 
 /// How long an attempt waits after so many that were spent: a store that spends them all is not asked in a hot loop.
-fn pause_after(spent: u32) -> Duration {
+pub(super) fn pause_after(spent: u32) -> Duration {
     match spent {
         0 | 1 => Duration::ZERO,
         more => Duration::from_millis(25) * (1 << more.min(6)),
@@ -144,7 +161,7 @@ impl<'a> Pending<'a> {
             pause,
             seed: driver.world.random(),
         };
-        let claimant = driver.enlist(order.resource.clone(), start)?;
+        let claimant = driver.enlist(order.resource.clone(), start, None)?;
         Some(Pending { driver, claimant, undo: true, asks: None })
     }
 }

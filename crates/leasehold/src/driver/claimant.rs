@@ -1,5 +1,6 @@
 //! One claim of this process: its machine, and what others may read of it.
 
+use super::cohort::Cohort;
 use super::timers::Planned;
 use crate::error::Error;
 use crate::observer::{Failure, What};
@@ -8,7 +9,7 @@ use leasehold_core::{
 };
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,8 @@ pub(crate) struct Claimant {
     pub(crate) claim: ClaimId,
     pub(crate) want: Want,
     pub(crate) terms: Terms,
+    /// Those who share it, if it is shared.
+    pub(super) cohort: Option<Arc<Cohort>>,
     /// Nanoseconds of the deadline while it holds, else 0: so that a look at a held lock costs no lock.
     deadline: AtomicU64,
     changed: Notify,
@@ -31,6 +34,8 @@ pub(crate) struct Claimant {
 pub(crate) struct Inner {
     pub(crate) machine: Holder<Error>,
     pub(crate) outcome: Option<Result<Token, Failed<Error>>>,
+    /// A grant that whoever shares the claim was not told of yet.
+    pub(super) fresh_grant: Option<Token>,
     pub(crate) in_doubt: bool,
     pub(crate) lost: Option<LostWhy>,
     pub(crate) released: Option<Released<Error>>,
@@ -48,12 +53,17 @@ pub(crate) struct Inner {
 }
 
 impl Claimant {
-    pub(crate) fn new(resource: ResourceName, want: Want, machine: Holder<Error>, now: Instant) -> Claimant {
+    pub(super) fn new(
+        (resource, want): (ResourceName, Want),
+        (machine, now): (Holder<Error>, Instant),
+        cohort: Option<Arc<Cohort>>,
+    ) -> Claimant {
         Claimant {
             resource,
             claim: machine.claim(),
             want,
             terms: machine.terms(),
+            cohort,
             deadline: AtomicU64::new(0),
             changed: Notify::new(),
             inner: Mutex::new(Inner::new(machine, now)),
@@ -112,6 +122,7 @@ impl Inner {
         Inner {
             machine,
             outcome: None,
+            fresh_grant: None,
             in_doubt: false,
             lost: None,
             released: None,
@@ -127,6 +138,15 @@ impl Inner {
             on_lost: Vec::new(),
             cancellation: None,
         }
+    }
+
+    /// Forgets whoever held, for whom comes next.
+    pub(super) fn change_hands(&mut self) -> Vec<OnLost> {
+        self.outcome = None;
+        self.in_doubt = false;
+        self.cancellation = None;
+        self.changes += 1;
+        std::mem::take(&mut self.on_lost)
     }
 
     pub(super) fn count_ask(&mut self, verb: Verb) {
@@ -163,6 +183,7 @@ impl Inner {
             }
             Event::Granted(token) => {
                 self.outcome = Some(Ok(token));
+                self.fresh_grant = Some(token);
                 What::Granted(token)
             }
             Event::InDoubt => {
@@ -189,7 +210,7 @@ impl Inner {
     }
 }
 
-fn failure(why: &Failed<Error>) -> Failure {
+pub(super) fn failure(why: &Failed<Error>) -> Failure {
     match why {
         Failed::Held(_) => Failure::Held,
         Failed::Spent => Failure::Spent,

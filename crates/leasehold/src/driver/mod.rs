@@ -7,11 +7,13 @@
 mod acquire;
 mod callbacks;
 mod claimant;
+mod cohort;
 mod timers;
 mod watch;
 
 pub(crate) use acquire::{Order, Patience};
 use claimant::public_answer;
+use cohort::{Aftermath, Cohort};
 pub(crate) use claimant::{Claimant, plain_answer};
 
 use crate::engine::{ClaimCall, Engine, Notice, ReleaseCall, RenewCall, Route};
@@ -19,8 +21,12 @@ use crate::error::Error;
 use crate::observer::{Failure, Observed, Observer, What};
 use crate::world::World;
 pub(crate) use claimant::Inner;
-use leasehold_core::{ClaimId, Event, Holder, Input, Instant, Manner, Reply, Request, ResourceName, Start, Timing, Verb};
+use crate::guard::Released;
+use leasehold_core::{
+    ClaimId, Event, Holder, Input, Instant, Manner, Reply, Request, ResourceName, Start, Timing, Token, Turn, Verb,
+};
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -43,11 +49,20 @@ pub(crate) struct Driver {
     live: Mutex<FxHashMap<ClaimId, Arc<Claimant>>>,
     /// Set and read under the lock of `live`, so that no claim slips in behind the last look.
     shut: AtomicBool,
-    timers: Timers<Weak<Claimant>>,
+    /// The locks that somebody of this client holds or waits for, but for those who share with nobody.
+    cohorts: Mutex<FxHashMap<Order, Arc<Cohort>>>,
+    timers: Timers<Due>,
     timers_changed: Notify,
     /// How many claims are ending and not answered yet.
     ending: AtomicUsize,
     idle: Notify,
+}
+
+/// Whom a timer is for.
+enum Due {
+    Claim(Weak<Claimant>),
+    /// Some waits of a cohort end.
+    Waits(Weak<Cohort>),
 }
 
 /// What a driver is made of.
@@ -71,6 +86,7 @@ impl Driver {
             observer: parts.observer,
             home: World::current_runtime(),
             live: Mutex::default(),
+            cohorts: Mutex::default(),
             shut: AtomicBool::new(false),
             timers: Timers::new(),
             timers_changed: Notify::new(),
@@ -101,40 +117,105 @@ impl Driver {
 
     /// Moves a claim by one input, and sends what comes out from the driver's thread.
     pub(crate) fn step(self: &Arc<Driver>, claimant: &Arc<Claimant>, input: Input<Error>) {
-        if let Some(request) = self.advance(claimant, input) {
-            self.dispatch(claimant, request);
-        }
+        let mut moved = self.advance(claimant, Cause::Input(input));
+        self.dispatch_all(claimant, &mut moved);
     }
 
-    /// Moves a claim by one input; returns what is to be sent.
-    fn advance(self: &Arc<Driver>, claimant: &Arc<Claimant>, input: Input<Error>) -> Option<Request> {
+    /// Ends the hold of whoever has this token: passed on to the next of its cohort, or given back to the store. `used` unless
+    /// it never knew that it held.
+    pub(crate) fn give_back(self: &Arc<Driver>, claimant: &Arc<Claimant>, token: Token, used: bool) {
+        let mut moved = self.advance(claimant, Cause::GivenBack { token, used });
+        self.dispatch_all(claimant, &mut moved);
+    }
+
+    /// Moves a claim by one input, and its cohort with it; returns what is to be sent.
+    fn advance(self: &Arc<Driver>, claimant: &Arc<Claimant>, cause: Cause) -> Moved {
+        let mut after = Aftermath::default();
+        let mut state = claimant.cohort.as_ref().map(|cohort| cohort.lock());
         let mut inner = claimant.lock();
         // Read under the lock, so that the machine's time never goes back.
         let now = self.world.now();
-        if matches!(input, Input::Cancel | Input::Abandon(_)) && inner.cancel() {
-            self.show(claimant, now.since(inner.since), What::Failed(Failure::Cancelled));
-        }
         let lost_before = inner.lost.is_some();
-        inner.machine.handle(now, input);
-        let request = inner.machine.poll_request(now);
-        if let Some(request) = request {
-            inner.count_ask(request.verb);
-        }
-        while let Some(event) = inner.machine.poll_event() {
-            self.tell(claimant, &mut inner, event, now);
+        let mut next = match cause {
+            Cause::Input(input) => Some(input),
+            Cause::GivenBack { token, used } => {
+                self.turn(claimant, &mut inner, (now, &mut after), (Input::Tick, state.as_deref_mut()));
+                self.give_back_as(claimant, (&mut inner, state.as_deref_mut()), (now, &mut after), (token, used))
+            }
+        };
+        while let Some(input) = next {
+            next = self.turn(claimant, &mut inner, (now, &mut after), (input, state.as_deref_mut()));
         }
         claimant.publish(&mut inner);
         self.plan(claimant, &mut inner, now);
         self.count_ending(claimant, &mut inner);
-        let cancelled = inner.cancellation.clone().filter(|_| inner.lost.is_some() && !lost_before);
+        after.cancelled = inner.cancellation.clone().filter(|_| inner.lost.is_some() && !lost_before);
         // They may own guards, even of this claim.
-        let unheard = if inner.done { std::mem::take(&mut inner.on_lost) } else { Vec::new() };
+        if inner.done {
+            after.unheard.append(&mut inner.on_lost);
+        }
         drop(inner);
-        drop(unheard);
-        // Without the lock: a waker is others' code.
-        cancelled.iter().for_each(CancellationToken::cancel);
+        drop(state);
+        // Without the locks: a waker is others' code.
+        after.unheard.clear();
+        after.cancelled.iter().for_each(CancellationToken::cancel);
         claimant.wake_all();
-        request
+        let mut moved = Moved { requests: std::mem::take(&mut after.requests), passed_on: after.passed_on };
+        if let Some(cohort) = &claimant.cohort {
+            if after.wants_claim() {
+                // The release goes out before the claim that follows it, both by the driver.
+                self.dispatch_all(claimant, &mut moved);
+            }
+            self.finish(cohort, &mut after);
+        }
+        moved
+    }
+
+    /// One move of a claim's machine; returns the input that follows from it.
+    fn turn(
+        self: &Arc<Driver>,
+        claimant: &Arc<Claimant>,
+        inner: &mut Inner,
+        (now, after): (Instant, &mut Aftermath),
+        (input, state): (Input<Error>, Option<&mut cohort::State>),
+    ) -> Option<Input<Error>> {
+        if matches!(input, Input::Cancel | Input::Abandon(_)) && inner.cancel() && claimant.cohort.is_none() {
+            self.show(claimant, now.since(inner.since), What::Failed(Failure::Cancelled));
+        }
+        inner.machine.handle(now, input);
+        if let Some(request) = inner.machine.poll_request(now) {
+            inner.count_ask(request.verb);
+            after.requests.push(request);
+        }
+        while let Some(event) = inner.machine.poll_event() {
+            self.tell(claimant, inner, event, now);
+        }
+        self.follow((state?, claimant), inner, (now, after))
+    }
+
+    /// What a hold that is given back by whoever has this token comes to.
+    fn give_back_as(
+        &self,
+        claimant: &Arc<Claimant>,
+        (inner, state): (&mut Inner, Option<&mut cohort::State>),
+        (now, after): (Instant, &mut Aftermath),
+        (token, used): (Token, bool),
+    ) -> Option<Input<Error>> {
+        let Some(state) = state else { return Some(if used { Input::Release } else { Input::Cancel }) };
+        if inner.machine.token().is_some_and(|held| held != token) {
+            // It was passed on before.
+            return None;
+        }
+        match state.freed(claimant, inner, (now, used)) {
+            Turn::HandOn => {
+                self.show(claimant, now.since(inner.since), What::Released(Ok(Released::Released)));
+                after.unheard.append(&mut inner.change_hands());
+                after.passed_on = true;
+                Some(Input::HandOn)
+            }
+            Turn::GiveBack => Some(if used { Input::Release } else { Input::Cancel }),
+            Turn::Stay | Turn::Refresh => None,
+        }
     }
 
     fn tell(self: &Arc<Driver>, claimant: &Arc<Claimant>, inner: &mut Inner, event: Event<Error>, now: Instant) {
@@ -145,7 +226,10 @@ impl Driver {
             What::Lost(why) => self.tell_loss(inner, why),
             _ => {}
         }
-        self.show(claimant, after, what);
+        // Of a shared claim, each attempt is shown by itself.
+        if claimant.cohort.is_none() || !matches!(what, What::Granted(_) | What::Failed(_)) {
+            self.show(claimant, after, what);
+        }
     }
 
     fn tell_loss(&self, inner: &mut Inner, why: leasehold_core::LostWhy) {
@@ -182,7 +266,8 @@ impl Driver {
             if let Some(planned) = inner.timer.take() {
                 self.timers.forget(planned);
             }
-            inner.timer = Some(self.timers.plan(wake, Arc::downgrade(claimant), |_| self.timers_changed.notify_one()));
+            let due = Due::Claim(Arc::downgrade(claimant));
+            inner.timer = Some(self.timers.plan(wake, due, |_| self.timers_changed.notify_one()));
         }
         inner.watch.take_if(|planned| planned.at <= now);
         if let Some(deadline) = claimant.deadline()
@@ -219,6 +304,16 @@ impl Driver {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn cohorts(&self) -> MutexGuard<'_, FxHashMap<Order, Arc<Cohort>>> {
+        self.cohorts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dispatch_all(self: &Arc<Driver>, claimant: &Arc<Claimant>, moved: &mut Moved) {
+        for request in moved.requests.drain(..) {
+            self.dispatch(claimant, request);
+        }
+    }
+
     fn dispatch(self: &Arc<Driver>, claimant: &Arc<Claimant>, request: Request) {
         let driver = Arc::clone(self);
         let claimant = Arc::clone(claimant);
@@ -237,8 +332,8 @@ impl Driver {
                 let call = ClaimCall { resource, claim, want, terms, ask, route, io_deadline };
                 Reply::Claim(self.engine.claim(call).await.map_err(about))
             }
-            Verb::Renew { detached } => {
-                let call = RenewCall { resource, claim, want, terms, detached, io_deadline };
+            Verb::Renew { detached, tokens } => {
+                let call = RenewCall { resource, claim, want, terms, detached, tokens, io_deadline };
                 Reply::Renew(self.engine.renew(call).await.map_err(about))
             }
             Verb::Release { keep } => {
@@ -250,9 +345,18 @@ impl Driver {
 
     async fn run_timers(self: Arc<Driver>) {
         loop {
-            while let Some(claimant) = self.timers.pop_due(self.world.now()) {
-                if let Some(claimant) = claimant.upgrade() {
-                    self.step(&claimant, Input::Tick);
+            while let Some(due) = self.timers.pop_due(self.world.now()) {
+                match due {
+                    Due::Claim(claimant) => {
+                        if let Some(claimant) = claimant.upgrade() {
+                            self.step(&claimant, Input::Tick);
+                        }
+                    }
+                    Due::Waits(cohort) => {
+                        if let Some(cohort) = cohort.upgrade() {
+                            self.end_waits(&cohort);
+                        }
+                    }
                 }
             }
             let mut next = Instant::FAR;
@@ -298,16 +402,19 @@ impl Driver {
     }
 
     /// Registers a new claim; nothing is sent yet. `None` once the client was shut down.
-    fn enlist(&self, resource: ResourceName, start: Start) -> Option<Arc<Claimant>> {
+    fn enlist(&self, resource: ResourceName, start: Start, cohort: Option<Arc<Cohort>>) -> Option<Arc<Claimant>> {
         let now = self.world.now();
-        let claimant = Arc::new(Claimant::new(resource, start.want, Holder::new(start, now), now));
+        let alone = cohort.is_none();
+        let claimant = Arc::new(Claimant::new((resource, start.want), (Holder::new(start, now), now), cohort));
         let mut live = self.live();
         if self.shut.load(Ordering::Relaxed) {
             return None;
         }
         live.insert(start.claim, Arc::clone(&claimant));
         drop(live);
-        self.show(&claimant, Duration::ZERO, What::Attempt);
+        if alone {
+            self.show(&claimant, Duration::ZERO, What::Attempt);
+        }
         Some(claimant)
     }
 
@@ -339,6 +446,7 @@ impl Driver {
         let live = self.live();
         self.shut.store(true, Ordering::Relaxed);
         drop(live);
+        self.dismiss_all();
         // Waiters first, or the release of one claim would be the grant of another.
         self.step_all(|claimant| claimant.lock().outcome.is_none(), &Input::Cancel);
         self.step_all(|_| true, &Input::Release);
@@ -367,6 +475,24 @@ impl fmt::Debug for Driver {
 /// The error of whoever wants something of a client that was shut down.
 fn shut_down() -> Error {
     Error::unavailable("the client was shut down")
+}
+
+/// Why a claim moves.
+enum Cause {
+    Input(Input<Error>),
+    /// Whoever has this token gives the hold back; `used` unless it never knew that it held.
+    GivenBack {
+        token: Token,
+        used: bool,
+    },
+}
+
+/// What came of a claim's move.
+struct Moved {
+    /// To be sent now.
+    requests: SmallVec<[Request; 2]>,
+    /// True if its hold is another's of the same cohort now.
+    passed_on: bool,
 }
 
 /// A claim as the watch sees it.

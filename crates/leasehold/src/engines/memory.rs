@@ -150,7 +150,7 @@ impl Engine for Memory {
     }
 
     fn renew(&self, call: RenewCall) -> Answer<RenewReply> {
-        let upkeep = Upkeep { claim: call.claim, want: call.want, terms: call.terms, detached: call.detached };
+        let upkeep = Upkeep { claim: call.claim, want: call.want, terms: call.terms, detached: call.detached, tokens: call.tokens };
         self.verb(move |state, now| {
             let told = state.table.renew(now, &call.resource, &upkeep);
             Ok(state.tell(now, told))
@@ -350,6 +350,7 @@ mod tests {
             want: Want::ALL_OF_ONE,
             terms: terms(),
             detached: false,
+            tokens: 0,
             io_deadline: Instant::FAR,
         })
     }

@@ -21,7 +21,7 @@ pub struct Mutex {
 
 impl Mutex {
     pub(crate) fn new(session: Arc<Session>, resource: ResourceName) -> Mutex {
-        let order = Order { resource, want: Want::ALL_OF_ONE, policy: HoldPolicy::default(), full_ttl: false };
+        let order = Order { resource, want: Want::ALL_OF_ONE, policy: HoldPolicy::default(), full_ttl: false, cohort: true };
         Mutex { session, order, owner: None }
     }
 
@@ -71,6 +71,18 @@ impl Mutex {
     /// (up to three quarters of the ttl, 6 s at most) and is renewed at once; default false.
     pub fn full_ttl(mut self, full_ttl: bool) -> Mutex {
         self.order.full_ttl = full_ttl;
+        self
+    }
+
+    /// Whether the hold is passed on within the process, to tasks of the same client that wait for the same resource on the same
+    /// terms; default true.
+    ///
+    /// They share one claim in the store and stand in one line, first come first served. A hold is passed on without a word to
+    /// the store, up to 16 times or for 50 ms once another process may wait; then that one has its turn. Tokens rise with
+    /// each hand-off; among *different* resources they rise in the order of the store's grants only. With false, each acquire
+    /// is a claim of its own, in the store's queue like that of any process.
+    pub fn cohort(mut self, cohort: bool) -> Mutex {
+        self.order.cohort = cohort;
         self
     }
 

@@ -5,7 +5,7 @@ use leasehold::engine::{About, Answer, Capabilities, ClaimCall, Engine, Inspecti
 use leasehold::engines::memory::MemoryStore;
 use leasehold::world::World;
 use leasehold::{ClaimId, Error, Instant, ResourceName, Token};
-use leasehold_core::{Bound, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, ReqNo};
+use leasehold_core::{Block, Bound, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Renewed, ReqNo};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub enum Flaw {
     NamesAreTrimmed,
     NamesAreCut,
     CapacityIsIgnored,
+    SetsTheSameTokensAside,
+    NeverSaysThatOthersWait,
 }
 
 /// A fresh store whose clients all break the same rule.
@@ -78,6 +80,8 @@ struct Ledger {
     /// When a lease ends that renewals shorten.
     ends: BTreeMap<ClaimId, Instant>,
     grants: u64,
+    /// The first tokens that were set aside.
+    block: Option<Block>,
 }
 
 impl Store for Fixture {
@@ -254,7 +258,7 @@ impl Broken {
             Flaw::NeverExpires => call.terms.ttl = Duration::from_secs(86_400),
             Flaw::LockDelayIsIgnored => call.terms.lock_delay = Duration::ZERO,
             Flaw::DetachIsForgotten => call.detached = false,
-            Flaw::GrantsEverybody => return Ok(RenewReply::Renewed(Bound::FromSend(ttl))),
+            Flaw::GrantsEverybody => return Ok(RenewReply::Renewed(Renewed::plain(Bound::FromSend(ttl)))),
             _ => {}
         }
         let reply = self.inner.renew(call).await?;
@@ -263,9 +267,17 @@ impl Broken {
                 again.ask.wait = false;
                 again.terms.ttl = ttl;
                 let revived = matches!(self.inner.claim(again).await?, ClaimReply::Granted(_));
-                Ok(if revived { RenewReply::Renewed(Bound::FromSend(ttl)) } else { RenewReply::Lost })
+                Ok(if revived { RenewReply::Renewed(Renewed::plain(Bound::FromSend(ttl))) } else { RenewReply::Lost })
             }
-            (_, RenewReply::Renewed(_), _) => Ok(RenewReply::Renewed(Bound::FromSend(ttl))),
+            (Flaw::SetsTheSameTokensAside, RenewReply::Renewed(renewed), _) => {
+                let mut ledger = self.ledger.lock().unwrap();
+                ledger.block = ledger.block.or(renewed.block);
+                Ok(RenewReply::Renewed(Renewed { block: ledger.block.filter(|_| renewed.block.is_some()), ..renewed }))
+            }
+            (Flaw::NeverSaysThatOthersWait, RenewReply::Renewed(renewed), _) => {
+                Ok(RenewReply::Renewed(Renewed { others_wait: false, ..renewed }))
+            }
+            (_, RenewReply::Renewed(renewed), _) => Ok(RenewReply::Renewed(Renewed { bound: Bound::FromSend(ttl), ..renewed })),
             (_, reply, _) => Ok(reply),
         }
     }

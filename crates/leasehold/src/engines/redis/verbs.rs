@@ -7,7 +7,9 @@ use super::registry;
 use crate::engine::{ClaimCall, ReleaseCall, RenewCall};
 use crate::error::Error;
 use futures_util::future::join_all;
-use leasehold_core::{Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Token, Want};
+use leasehold_core::{
+    Block, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, Token, Want,
+};
 use leasehold_wire::{
     Call, Claimed, Detach, Ended, HoldState, Native, NativeClaim, Obstacle, Record, Reply, claim, claimed, detach, forget,
     native, release, released, renew, renewed,
@@ -209,12 +211,12 @@ pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<Ren
     let to_error = |fault: Fault| fault.into_error(&inner.target.space);
     let link = inner.driver()?;
     let space = &inner.target.space;
-    let upkeep = renew(space, space.keys(&call.resource), call.claim, call.terms);
+    let upkeep = renew(space, space.keys(&call.resource), call.claim, (call.terms, call.tokens));
     let answer = link.call(&upkeep, call.io_deadline).await.map_err(to_error)?;
-    if !renewed(answer).map_err(|malformed| to_error(malformed.into()))? {
+    let Some(prolonged) = renewed(answer).map_err(|malformed| to_error(malformed.into()))? else {
         inner.over(call.claim);
         return Ok(RenewReply::Lost);
-    }
+    };
     inner.book().lengthened(call.claim, inner.world.now());
     if call.detached {
         let token = inner.book().known(call.claim).and_then(|(_, token)| token);
@@ -223,7 +225,19 @@ pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<Ren
         link.call(&detach(space, &hold), call.io_deadline).await.map_err(to_error)?;
         inner.book().detached(call.claim);
     }
-    Ok(RenewReply::Renewed(Bound::FromSend(call.terms.ttl)))
+    let block = prolonged.last_token.and_then(|last| set_aside(&inner, last, call.tokens));
+    if block.is_none() && call.tokens > 0 {
+        // Where it fails, the next renewal that wants tokens finds it out.
+        let _ = inner.raise(&link, call.io_deadline).await;
+    }
+    let bound = Bound::FromSend(call.terms.ttl);
+    Ok(RenewReply::Renewed(Renewed { bound, block, others_wait: prolonged.others_wait }))
+}
+
+/// The tokens up to `last`, unless the counter is below the floor: then they are no tokens.
+fn set_aside(inner: &Inner, last: u64, count: u32) -> Option<Block> {
+    let first = Token::new(0, last.checked_sub(u64::from(count).checked_sub(1)?)?)?;
+    (first.counter() >= inner.floor.load(Ordering::Acquire)).then_some(Block { first, count })
 }
 
 /// Sends a release by its route, and behind every unanswered claim of its id: on each connection that carried one and lives.

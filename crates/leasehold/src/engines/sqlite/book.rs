@@ -3,7 +3,7 @@
 use super::rows::{Here, Holder, Left, Mark, Nanos, Rows, State, Waiter};
 use crate::engine::{ClaimCall, ReleaseCall, RenewCall};
 use crate::error::Error;
-use leasehold_core::{Bound, ClaimId, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Terms, Token};
+use leasehold_core::{Block, Bound, ClaimId, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Renewed, Terms, Token};
 use rusqlite::Result;
 use std::time::Duration;
 
@@ -142,7 +142,7 @@ impl<'c> Book<'c> {
         let resource = call.resource.as_str();
         let mut holders = self.settle(self.rows.holders(resource)?)?;
         let own = holders.iter_mut().find(|row| row.claim == call.claim && row.is_live(self.here));
-        let reply = match own {
+        let held = match own {
             Some(row) => {
                 self.lengthen(row, call.terms);
                 // Fewer permits than before are a downgrade; more would be an acquisition, which a renewal never is.
@@ -151,12 +151,21 @@ impl<'c> Book<'c> {
                     row.state = State::Detached;
                 }
                 self.rows.update_holder(row)?;
-                RenewReply::Renewed(Bound::FromSend(call.terms.ttl))
+                Some(self.set_aside(call.tokens)?)
             }
-            None => RenewReply::Lost,
+            None => None,
         };
         self.promote(resource, &mut holders, None)?;
-        Ok(Ok(reply))
+        let Some(block) = held else { return Ok(Ok(RenewReply::Lost)) };
+        let others_wait = self.rows.next_waiter(resource, 0)?.is_some();
+        Ok(Ok(RenewReply::Renewed(Renewed { bound: Bound::FromSend(call.terms.ttl), block, others_wait })))
+    }
+
+    fn set_aside(&self, count: u32) -> Result<Option<Block>> {
+        if count == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Block { first: self.rows.next_tokens(self.wall_micros, count)?, count }))
     }
 
     pub(super) fn release(&mut self, call: &ReleaseCall) -> Verdict<ReleaseReply> {

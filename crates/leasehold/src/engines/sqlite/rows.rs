@@ -221,7 +221,12 @@ impl Rows<'_> {
 
     /// Takes the next token; the floor is in microseconds.
     pub(super) fn next_token(self, floor: i64) -> Result<Token> {
-        self.prepare(include_str!("sql/next_token.sql"))?.query_row([floor], |row| token(row, 0))
+        self.next_tokens(floor, 1)
+    }
+
+    /// Takes the next `count` tokens and returns the first.
+    pub(super) fn next_tokens(self, floor: i64, count: u32) -> Result<Token> {
+        self.prepare(include_str!("sql/next_token.sql"))?.query_row(params![floor, count], |row| token(row, 0))
     }
 
     /// Enters a holder whose rank is its token.
