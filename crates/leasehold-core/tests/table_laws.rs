@@ -2,7 +2,8 @@
 
 use leasehold_core::table::{Seat, Standing, Table, Told, Upkeep, View, Wish};
 use leasehold_core::{
-    Ask, Bound, ClaimId, ClaimReply, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, ReqNo, ResourceName, Terms, Token, Want,
+    Ask, Bound, ClaimId, ClaimReply, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, ReqNo, ResourceName, Terms,
+    Token, Want,
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -50,9 +51,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     ];
     let claim = (who.clone(), at.clone(), 1u32..=4, any::<bool>(), spans.clone())
         .prop_map(|(who, at, permits, wait, spans)| Step::Claim { who, at, permits, wait: wait || permits > 1, spans });
-    let renew =
-        (who.clone(), at.clone(), 1u32..=4, spans, prop_oneof![Just(0), 1u32..20])
-            .prop_map(|(who, at, permits, spans, tokens)| Step::Renew { who, at, permits, spans, tokens });
+    let renew = (who.clone(), at.clone(), 1u32..=4, spans, prop_oneof![Just(0), 1u32..20])
+        .prop_map(|(who, at, permits, spans, tokens)| Step::Renew { who, at, permits, spans, tokens });
     let release = (who, at.clone(), manner).prop_map(|(who, at, manner)| Step::Release { who, at, manner });
     let step = prop_oneof![
         10 => claim,

@@ -10,8 +10,8 @@ mod keys;
 mod scripts;
 
 pub use answer::{
-    Claimed, Ended, Listed, Looked, Malformed, Native, Obstacle, Prolonged, Push, Record, Reply, Waiting, claimed, counter, looked, native,
-    released, renewed,
+    Claimed, Ended, Listed, Looked, Malformed, Native, Obstacle, Prolonged, Push, Record, Reply, Waiting, claimed, counter,
+    looked, native, released, renewed,
 };
 pub use call::{
     Call, Change, Detach, HoldState, NativeClaim, claim, detach, forget, inspect, raise, registry, registry_claim,

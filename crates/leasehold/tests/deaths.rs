@@ -84,7 +84,7 @@ async fn in_line(client: &Client, name: &str, count: usize) {
 
 /// A waiter in line, as a task that tells when it was granted.
 async fn waiter(client: &Client, name: &str, place: usize) -> tokio::task::JoinHandle<(Guard, Instant)> {
-    let lock = client.mutex(name).unwrap().ttl(TTL);
+    let lock = client.mutex(name).unwrap().ttl(TTL).cohort(false);
     let waiting = tokio::spawn(async move { (lock.acquire().await.unwrap(), Instant::now()) });
     in_line(client, name, place).await;
     waiting

@@ -90,7 +90,7 @@ fn idle_waiters_send_nothing_but_beats() {
     runtime().block_on(async {
         let (holder, waiters) = (Client::connect(&server.url()).await.unwrap(), Client::connect(&server.url()).await.unwrap());
         let guard = holder.mutex("a").unwrap().ttl(Duration::from_secs(60)).acquire().await.unwrap();
-        let waiting: Vec<_> = (0..32).map(|_| waiters.mutex("a").unwrap()).collect();
+        let waiting: Vec<_> = (0..32).map(|_| waiters.mutex("a").unwrap().cohort(false)).collect();
         let tasks: Vec<_> = waiting.into_iter().map(|lock| tokio::spawn(async move { lock.acquire().await })).collect();
         while holder.inspect("a").await.unwrap().waiters.len() < 32 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -309,7 +309,7 @@ fn a_thousand_locks_and_128_waiters_share_three_connections_also_after_100_recon
         }
         let waiting: Vec<_> = (0..128)
             .map(|n| {
-                let lock = client.mutex(format!("held:{n}")).unwrap();
+                let lock = client.mutex(format!("held:{n}")).unwrap().cohort(false);
                 tokio::spawn(async move { lock.acquire().await })
             })
             .collect();

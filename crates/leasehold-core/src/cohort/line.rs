@@ -35,14 +35,7 @@ struct Place<W> {
 
 impl<W> Default for Line<W> {
     fn default() -> Line<W> {
-        Line {
-            places: Vec::new(),
-            vacant: Vec::new(),
-            first: None,
-            last: None,
-            last_serial: 0,
-            give_ups: BTreeSet::new(),
-        }
+        Line { places: Vec::new(), vacant: Vec::new(), first: None, last: None, last_serial: 0, give_ups: BTreeSet::new() }
     }
 }
 

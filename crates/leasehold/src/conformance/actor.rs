@@ -7,8 +7,8 @@ use crate::engine::{
 use crate::error::Error;
 use crate::world::World;
 use leasehold_core::{
-    Ask, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, ReqNo, ResourceName, Terms,
-    Token, Want,
+    Ask, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, ReqNo, ResourceName,
+    Terms, Token, Want,
 };
 use std::sync::Arc;
 use std::time::Duration;

@@ -13,15 +13,15 @@ mod watch;
 
 pub(crate) use acquire::{Order, Patience};
 use claimant::public_answer;
-use cohort::{Aftermath, Cohort};
 pub(crate) use claimant::{Claimant, plain_answer};
+use cohort::{Aftermath, Cohort};
 
 use crate::engine::{ClaimCall, Engine, Notice, ReleaseCall, RenewCall, Route};
 use crate::error::Error;
+use crate::guard::Released;
 use crate::observer::{Failure, Observed, Observer, What};
 use crate::world::World;
 pub(crate) use claimant::Inner;
-use crate::guard::Released;
 use leasehold_core::{
     ClaimId, Event, Holder, Input, Instant, Manner, Reply, Request, ResourceName, Start, Timing, Token, Turn, Verb,
 };

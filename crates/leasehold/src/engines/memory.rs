@@ -150,7 +150,8 @@ impl Engine for Memory {
     }
 
     fn renew(&self, call: RenewCall) -> Answer<RenewReply> {
-        let upkeep = Upkeep { claim: call.claim, want: call.want, terms: call.terms, detached: call.detached, tokens: call.tokens };
+        let upkeep =
+            Upkeep { claim: call.claim, want: call.want, terms: call.terms, detached: call.detached, tokens: call.tokens };
         self.verb(move |state, now| {
             let told = state.table.renew(now, &call.resource, &upkeep);
             Ok(state.tell(now, told))

@@ -3,7 +3,9 @@
 use super::rows::{Here, Holder, Left, Mark, Nanos, Rows, State, Waiter};
 use crate::engine::{ClaimCall, ReleaseCall, RenewCall};
 use crate::error::Error;
-use leasehold_core::{Block, Bound, ClaimId, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Renewed, Terms, Token};
+use leasehold_core::{
+    Block, Bound, ClaimId, ClaimReply, Contention, Grant, Manner, ReleaseReply, RenewReply, Renewed, Terms, Token,
+};
 use rusqlite::Result;
 use std::time::Duration;
 
