@@ -85,7 +85,7 @@ pub enum RenewReply {
 pub struct Renewed {
     /// How long the lease lasts now.
     pub bound: Bound,
-    /// The tokens that were asked for; `None` if none were, or if the store could not set any aside.
+    /// The tokens that were asked for, or fewer; `None` if none were, or if the store could not set any aside.
     pub block: Option<Block>,
     /// False if the store knows that no claim waits for the resource.
     pub others_wait: bool,

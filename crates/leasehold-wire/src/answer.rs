@@ -188,8 +188,8 @@ pub fn released(reply: Reply) -> Result<Ended, Malformed> {
 pub struct Prolonged {
     /// False if nobody waits.
     pub others_wait: bool,
-    /// The last of the tokens that were set aside.
-    pub last_token: Option<u64>,
+    /// The last of the tokens that were set aside, and how many there are.
+    pub tokens: Option<(u64, u32)>,
 }
 
 /// Reads the answer of the renew script; `None` if the claim does not hold.
@@ -197,17 +197,18 @@ pub struct Prolonged {
 /// # Errors
 /// [`Malformed`].
 pub fn renewed(reply: Reply) -> Result<Option<Prolonged>, Malformed> {
-    let (status, last_token) = match &reply {
+    let block = |last: i64, count: i64| Some((u64::try_from(last).ok()?, u32::try_from(count).ok()?));
+    let (status, tokens) = match &reply {
         Reply::Int(status) => (*status, None),
         Reply::List(items) => match items.as_slice() {
-            [Reply::Int(status), Reply::Int(last)] => (*status, u64::try_from(*last).ok()),
+            [Reply::Int(status), Reply::Int(last), Reply::Int(count)] => (*status, block(*last, *count)),
             _ => return Err(malformed(&reply)),
         },
         _ => return Err(malformed(&reply)),
     };
     match status {
         0 => Ok(None),
-        1 | 2 => Ok(Some(Prolonged { others_wait: status == 2, last_token })),
+        1 | 2 => Ok(Some(Prolonged { others_wait: status == 2, tokens })),
         _ => Err(malformed(&reply)),
     }
 }

@@ -36,9 +36,6 @@ const HAND_OFFS: u32 = 16;
 /// News of who waits in the store are asked for once they are older than this, so that they are seldom too old.
 const STALE: Duration = Duration::from_millis(25);
 
-/// Fewer tokens than this, and more are asked for.
-const FEW_TOKENS: u32 = 8;
-
 /// Who waits in a process for one resource, and what becomes of its hold.
 #[derive(Debug)]
 pub struct Cohort<W> {
@@ -154,11 +151,11 @@ impl<W> Cohort<W> {
     }
 
     /// Whether to renew the hold ahead of time, so that it can be passed on: its claim was last said to be alone at
-    /// `alone_at`, and has tokens for so many hand-offs.
-    pub fn prepare(&self, now: Instant, alone_at: Option<Instant>, spare_tokens: u32) -> Turn {
+    /// `alone_at`, and is short of tokens or not.
+    pub fn prepare(&self, now: Instant, alone_at: Option<Instant>, short: bool) -> Turn {
         let Stage::Held { .. } = self.stage else { return Turn::Stay };
         let stale = alone_at.is_none_or(|at| now.since(at) > STALE);
-        let needed = !self.line.is_empty() && (stale || spare_tokens < FEW_TOKENS);
+        let needed = !self.line.is_empty() && (stale || short);
         if needed { Turn::Refresh } else { Turn::Stay }
     }
 

@@ -42,11 +42,11 @@ fn the_first_to_wait_for_a_hold_of_the_process_has_it_prepared() {
     let mut cohort = held(0);
     assert_eq!(join(&mut cohort, 2).1, Joined::Prepare);
     assert_eq!(join(&mut cohort, 3).1, Joined::Wait);
-    assert_eq!(cohort.prepare(at(1), None, 16), Turn::Refresh, "nobody knows who waits in the store");
-    assert_eq!(cohort.prepare(at(30), Some(at(10)), 8), Turn::Stay);
-    assert_eq!(cohort.prepare(at(30), Some(at(4)), 8), Turn::Refresh, "old news");
-    assert_eq!(cohort.prepare(at(30), Some(at(10)), 7), Turn::Refresh, "few tokens");
-    assert_eq!(held(0).prepare(at(1), None, 0), Turn::Stay, "nobody waits here");
+    assert_eq!(cohort.prepare(at(1), None, false), Turn::Refresh, "nobody knows who waits in the store");
+    assert_eq!(cohort.prepare(at(30), Some(at(10)), false), Turn::Stay);
+    assert_eq!(cohort.prepare(at(30), Some(at(4)), false), Turn::Refresh, "old news");
+    assert_eq!(cohort.prepare(at(30), Some(at(10)), true), Turn::Refresh, "few tokens");
+    assert_eq!(held(0).prepare(at(1), None, true), Turn::Stay, "nobody waits here");
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn wait_of_a_rival(hold: u64, comes: u64) -> u64 {
     let mut cohort = held(20);
     let (mut now, mut alone_at) = (0, None);
     loop {
-        if cohort.prepare(at(now), alone_at, 16) == Turn::Refresh {
+        if cohort.prepare(at(now), alone_at, false) == Turn::Refresh {
             alone_at = (now < comes).then_some(at(now));
         }
         now += hold;

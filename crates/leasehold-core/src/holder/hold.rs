@@ -10,7 +10,11 @@ use crate::verb::{RenewReply, Renewed};
 use core::time::Duration;
 
 /// How many tokens are set aside at once for hand-offs inside the process.
-pub(super) const BLOCK: u32 = 16;
+const BLOCK: u32 = 16;
+
+/// How many at most, while nobody else waits in the store and hand-offs come faster than the store answers. Those that are not
+/// used are gaps, so few are taken while the tenure may end soon.
+const LARGEST_BLOCK: u32 = 128;
 
 /// A lease as the holder counts it: so long, from the sending of the request that won it.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Hold {
     pub(super) alone_at: Option<Instant>,
     /// True if the next renewal brings more of them.
     refill: bool,
+    /// How many are asked for at once.
+    block: u32,
     pub(super) deadline: Instant,
     /// When the next renewal goes out, unless one is in flight; `None` if none is to be sent any more.
     pub(super) next_renew: Option<Instant>,
@@ -76,6 +82,11 @@ impl Hold {
         }
     }
 
+    /// True if there are too few tokens for the hand-offs until the store has answered.
+    pub(super) fn is_short(&self) -> bool {
+        self.spare.count() < self.block / 2
+    }
+
     fn take_token(&mut self) -> Option<Token> {
         let token = self.spare.take()?;
         self.token = token;
@@ -114,6 +125,7 @@ impl<E: Trouble> Holder<E> {
             spare: SpareTokens::default(),
             alone_at: None,
             refill: false,
+            block: BLOCK,
             deadline: self.start.timing.deadline(lease.sent_at, lease.span),
             next_renew: Some(now),
             told: !self.start.needs_full_ttl() || lease.span >= policy.ttl,
@@ -148,6 +160,9 @@ impl<E: Trouble> Holder<E> {
     fn take_news(&mut self, call: Call, renewed: Renewed) {
         let Phase::Held(hold) = &mut self.phase else { return };
         hold.alone_at = (!renewed.others_wait).then_some(call.sent_at);
+        if renewed.others_wait {
+            hold.block = BLOCK;
+        }
         if let Some(block) = renewed.block {
             hold.spare.add(block, hold.token);
         }
@@ -184,6 +199,9 @@ impl<E: Trouble> Holder<E> {
         hold.granted_at = now;
         hold.in_doubt = false;
         hold.needs_token = hold.take_token().is_none();
+        if hold.needs_token && hold.alone_at.is_some() {
+            hold.block = (hold.block * 2).min(LARGEST_BLOCK);
+        }
         hold.told = !hold.needs_token && !self.start.needs_full_ttl() && now < hold.doubt_at();
         if hold.told {
             let planned = hold.next_renew.or_else(|| hold.renewal_after(&self.start, hold.lease, &mut self.jitter));
@@ -206,9 +224,9 @@ impl<E: Trouble> Holder<E> {
     /// The renewal that is to go out now.
     pub(super) fn next_renewal(&mut self) -> Option<Verb> {
         let Phase::Held(hold) = &mut self.phase else { return None };
-        let short = hold.needs_token || (core::mem::take(&mut hold.refill) && hold.spare.count() < BLOCK);
+        let short = hold.needs_token || (core::mem::take(&mut hold.refill) && hold.spare.count() < hold.block);
         // Where each hand-off is a renewal, it brings its own token.
-        let tokens = if self.start.needs_full_ttl() { 1 } else { BLOCK };
+        let tokens = if self.start.needs_full_ttl() { 1 } else { hold.block };
         Some(Verb::Renew { detached: hold.detaching, tokens: if short { tokens } else { 0 } })
     }
 

@@ -324,12 +324,9 @@ impl<E: Trouble> Holder<E> {
         }
     }
 
-    /// For how many hand-offs inside the process there are tokens.
-    pub fn spare_tokens(&self) -> u32 {
-        match &self.phase {
-            Phase::Held(hold) => hold.spare.count(),
-            _ => 0,
-        }
+    /// True if it holds with few tokens for hand-offs inside the process.
+    pub fn is_short_of_tokens(&self) -> bool {
+        matches!(&self.phase, Phase::Held(hold) if hold.is_short())
     }
 
     /// When the store was asked last and said that no other claim waits; `None` if it has not, or has said otherwise since.

@@ -2,7 +2,8 @@
 -- KEYS    1 lock, 2 queue, 3 places, 4 counter
 -- ARGV    1 claim, 2 ttl_ms, 3 delay_ms, 4 channels: what a client's channel begins with, 5 how many tokens to set aside
 --         (optional)
--- returns 0 lost; else renewed: 1 if nobody waits, 2 if somebody may; {1 or 2, last token} if tokens were set aside
+-- returns 0 lost; else renewed: 1 if nobody waits, 2 if somebody may; with {1 or 2, last token, how many} if tokens were set
+--         aside: so many as leave the counter behind the server's clock, one at least
 -- O(1). A renewal writes nothing but an expiry, so it works when memory is short.
 local value, id, delay, kept = redis.call('GET', KEYS[1]), ARGV[1], tonumber(ARGV[3]), nil
 if value == id then
@@ -20,8 +21,11 @@ if kept then
   redis.call('PEXPIRE', KEYS[1], string.format('%.0f', whole))
   local renewed = 1 + redis.call('EXISTS', KEYS[2])
   -- Behind the expiry, which is never refused: with memory short, a holder that needs no tokens holds on.
-  if ARGV[5] then return { renewed, redis.call('INCRBY', KEYS[4], ARGV[5]) } end
-  return renewed
+  if not ARGV[5] then return renewed end
+  local time = redis.call('TIME')
+  local room = time[1] * 1000000 + time[2] - (tonumber(redis.call('GET', KEYS[4])) or 0)
+  local count = string.format('%.0f', math.max(1, math.min(ARGV[5], room)))
+  return { renewed, redis.call('INCRBY', KEYS[4], count), tonumber(count) }
 end
 if value or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
 local call, CHANNELS = redis.call, ARGV[4]

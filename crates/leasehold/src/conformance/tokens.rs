@@ -72,9 +72,9 @@ pub async fn tokens_set_aside_are_between_the_grants_around_them(store: &dyn Sto
     last.rises_to(holder.granted().await);
     for count in [1, 16, 16] {
         let block = holder.renewed_with(count).await.block.expect("a holder is given the tokens that it asks for");
-        assert_eq!(block.count, count);
+        assert!((1..=count).contains(&block.count), "{block:?} of {count}");
         last.rises_to(block.first);
-        last.rises_to_if_larger(block.first.after(count - 1));
+        last.rises_to_if_larger(block.first.after(block.count - 1));
         let mut elsewhere = actors[1].attempt(&resources[1]);
         last.rises_to(elsewhere.granted().await);
         elsewhere.released().await;

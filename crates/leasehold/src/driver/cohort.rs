@@ -125,8 +125,8 @@ impl Driver {
             self.show(claimant, now.since(seat.since), What::Granted(token));
             after.told.push((seat, Ok((Arc::clone(claimant), token))));
         }
-        let news = (inner.machine.alone_at(), inner.machine.spare_tokens());
-        let refresh = granted.is_some() && state.machine.prepare(now, news.0, news.1) == Turn::Refresh;
+        let (alone_at, short) = (inner.machine.alone_at(), inner.machine.is_short_of_tokens());
+        let refresh = granted.is_some() && state.machine.prepare(now, alone_at, short) == Turn::Refresh;
         refresh.then_some(Input::Refresh)
     }
 

@@ -225,7 +225,7 @@ pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<Ren
         link.call(&detach(space, &hold), call.io_deadline).await.map_err(to_error)?;
         inner.book().detached(call.claim);
     }
-    let block = prolonged.last_token.and_then(|last| set_aside(&inner, last, call.tokens));
+    let block = prolonged.tokens.and_then(|tokens| set_aside(&inner, tokens));
     if block.is_none() && call.tokens > 0 {
         // Where it fails, the next renewal that wants tokens finds it out.
         let _ = inner.raise(&link, call.io_deadline).await;
@@ -235,7 +235,7 @@ pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<Ren
 }
 
 /// The tokens up to `last`, unless the counter is below the floor: then they are no tokens.
-fn set_aside(inner: &Inner, last: u64, count: u32) -> Option<Block> {
+fn set_aside(inner: &Inner, (last, count): (u64, u32)) -> Option<Block> {
     let first = Token::new(0, last.checked_sub(u64::from(count).checked_sub(1)?)?)?;
     (first.counter() >= inner.floor.load(Ordering::Acquire)).then_some(Block { first, count })
 }
