@@ -13,6 +13,8 @@ pub struct Ask {
     pub first: bool,
     /// True if the claim queues when it cannot be granted; false if it is answered busy.
     pub wait: bool,
+    /// How many tokens to set aside behind that of the grant; a store may set fewer aside, or none.
+    pub spare: u32,
 }
 
 /// The terms of a claim's lease, as the store needs them.
@@ -35,6 +37,8 @@ pub struct Grant {
     pub claim: ClaimId,
     /// Its fencing token.
     pub token: Token,
+    /// How many tokens were set aside right behind it.
+    pub spare: u32,
     /// How long the lease lasts, and counted from what.
     pub bound: Bound,
 }

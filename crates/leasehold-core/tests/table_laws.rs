@@ -313,7 +313,7 @@ impl Witness {
         self.asks += 1;
         self.terms.insert(claim, terms);
         self.numbers.insert(claim, ReqNo(self.asks));
-        let ask = Ask { no: ReqNo(self.asks), first: false, wait };
+        let ask = Ask { no: ReqNo(self.asks), first: false, wait, spare: 0 };
         Wish { claim, want: Want::new(permits, CAPACITIES[at]).unwrap(), terms, ask }
     }
 

@@ -231,7 +231,7 @@ mod tests {
         let name = ResourceName::new("a b").unwrap();
         let keys = || space.keys(&name);
         let id = ClaimId::new(1, 2);
-        let ask = Ask { no: ReqNo(7), first: false, wait: true };
+        let ask = Ask { no: ReqNo(7), first: false, wait: true, spare: 0 };
         let hold = Detach { claim: id, life: Duration::from_secs(1), token: None, resource: name.clone() };
         let change =
             Change { claim: id, age: Duration::ZERO, state: HoldState::Held, token: Token::new(0, 9), resource: name.clone() };

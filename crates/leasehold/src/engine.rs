@@ -139,7 +139,7 @@ pub struct ClaimCall {
 impl ClaimCall {
     /// A first ask that does not wait, by the driver's way and without a deadline; the fields say otherwise where it matters.
     pub fn new(resource: ResourceName, claim: ClaimId, want: Want, terms: Terms) -> ClaimCall {
-        let ask = Ask { no: ReqNo(1), first: true, wait: false };
+        let ask = Ask { no: ReqNo(1), first: true, wait: false, spare: 0 };
         ClaimCall { resource, claim, want, terms, ask, route: Route::Driver, io_deadline: Instant::FAR }
     }
 }

@@ -89,7 +89,7 @@ async fn a_release_wakes_a_waiter_of_another_process() {
     holder.told("granted");
     let mut client = site.client();
     let mut call = client.call("a", lasting());
-    call.ask = Ask { no: ReqNo(7), first: true, wait: true };
+    call.ask = Ask { no: ReqNo(7), first: true, wait: true, spare: 0 };
     let claim = call.claim;
     assert!(matches!(client.engine.claim(call).await, Ok(ClaimReply::Queued(_))));
     holder.let_go();
@@ -155,7 +155,7 @@ async fn a_deleted_database_is_told_as_lost_and_made_anew() {
     fs::remove_file(site.path()).unwrap();
     let renewal = RenewCall::new(name("a"), claim, Want::ALL_OF_ONE, lasting());
     assert_eq!(holder.engine.renew(renewal).await.unwrap(), RenewReply::Lost);
-    call.ask = Ask { no: ReqNo(2), first: false, wait: true };
+    call.ask = Ask { no: ReqNo(2), first: false, wait: true, spare: 0 };
     assert!(matches!(waiter.engine.claim(call).await, Ok(ClaimReply::Granted(_))));
     assert!(matches!(waiter.notices.recv().await, Some(Notice::LinkUp)), "waiters are told to ask again");
     // Both are on the same new file.

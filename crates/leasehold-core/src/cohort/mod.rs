@@ -100,6 +100,11 @@ impl<W> Cohort<W> {
         self.line.len()
     }
 
+    /// How many tokens the claim's grant is to bring besides its own: none for one alone, who would waste them.
+    pub fn spare_tokens(&self) -> u32 {
+        if self.line.len() > 1 { HAND_OFFS } else { 0 }
+    }
+
     /// Stands in line, until `give_up` at most.
     pub fn join(&mut self, who: W, give_up: Instant) -> (Ticket, Joined) {
         let first = self.line.is_empty();

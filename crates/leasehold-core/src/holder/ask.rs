@@ -50,7 +50,7 @@ impl<E: Trouble> Asking<E> {
 impl<E: Trouble> Holder<E> {
     pub(super) fn next_ask(&self) -> Verb {
         let first = self.last_no == 0;
-        Verb::Claim(Ask { no: ReqNo(0), first, wait: self.start.wait != Wait::Once })
+        Verb::Claim(Ask { no: ReqNo(0), first, wait: self.start.wait != Wait::Once, spare: self.start.spare })
     }
 
     pub(super) fn wake_of_asking(&self, asking: &Asking<E>) -> Option<Instant> {
@@ -142,7 +142,7 @@ impl<E: Trouble> Holder<E> {
             self.known_to_store();
             return self.fail(Failed::Spent, now);
         }
-        let hold = self.hold(now, grant.token, lease);
+        let hold = self.hold(now, grant, lease);
         if hold.told {
             self.events.push_back(Event::Granted(grant.token));
         }

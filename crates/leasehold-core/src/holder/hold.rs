@@ -6,7 +6,7 @@ use super::{Event, Failed, Holder, LostWhy, Phase, Start, Trouble, Verb};
 use crate::policy::Renewal;
 use crate::time::Instant;
 use crate::token::Token;
-use crate::verb::{RenewReply, Renewed};
+use crate::verb::{Block, Grant, RenewReply, Renewed};
 use core::time::Duration;
 
 /// How many tokens are set aside at once for hand-offs inside the process.
@@ -117,10 +117,10 @@ impl Hold {
 
 impl<E: Trouble> Holder<E> {
     /// The hold that this grant starts; told at once, or after the renewal that brings the full ttl.
-    pub(super) fn hold(&mut self, now: Instant, token: Token, lease: Lease) -> Hold {
+    pub(super) fn hold(&mut self, now: Instant, grant: Grant, lease: Lease) -> Hold {
         let policy = &self.start.policy;
         let mut hold = Hold {
-            token,
+            token: grant.token,
             needs_token: false,
             spare: SpareTokens::default(),
             alone_at: None,
@@ -137,6 +137,9 @@ impl<E: Trouble> Holder<E> {
         };
         if hold.told {
             hold.next_renew = hold.renewal_after(&self.start, lease, &mut self.jitter);
+        }
+        if let Some(first) = grant.token.after(1) {
+            hold.spare.add(Block { first, count: grant.spare }, grant.token);
         }
         hold
     }

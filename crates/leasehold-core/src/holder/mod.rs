@@ -75,6 +75,8 @@ pub struct Start {
     pub wait: Wait,
     /// True if the grant is told only once the full ttl is in force.
     pub full_ttl: bool,
+    /// How many tokens its grant is to bring besides its own.
+    pub spare: u32,
     /// How long after its start it asks first.
     pub pause: Duration,
     /// Seed of the jitter.

@@ -41,7 +41,7 @@ fn token(n: u64) -> Token {
 
 fn start(wait: Wait, policy: HoldPolicy, full_ttl: bool) -> Start {
     let (claim, want, timing) = (ClaimId::new(1, 2), Want::ALL_OF_ONE, Timing::default());
-    Start { claim, want, policy, timing, wait, full_ttl, pause: Duration::ZERO, seed: 3 }
+    Start { claim, want, policy, timing, wait, full_ttl, spare: 0, pause: Duration::ZERO, seed: 3 }
 }
 
 impl World {
@@ -87,7 +87,7 @@ impl World {
     }
 
     fn grant_of(&self, bound: Bound) -> Grant {
-        Grant { claim: self.holder.claim(), token: token(7), bound }
+        Grant { claim: self.holder.claim(), token: token(7), spare: 0, bound }
     }
 
     fn claim_reply(&mut self, no: ReqNo, reply: ClaimReply) {

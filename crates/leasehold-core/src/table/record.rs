@@ -192,7 +192,7 @@ impl Record {
                 None => (place.end, Bound::FromAsk(place.no)),
             };
             let hold = place.into_hold(now, lease_end, tokens.next());
-            grants.push(Grant { claim: hold.claim, token: hold.token, bound });
+            grants.push(Grant { claim: hold.claim, token: hold.token, spare: 0, bound });
             self.holds.push(hold);
         }
         grants
@@ -228,7 +228,7 @@ impl Hold {
     fn grant_again(&mut self, now: Instant, wish: &Wish, tokens: &mut Tokens) -> Grant {
         self.lengthen(now + wish.terms.ttl, wish.terms.lock_delay);
         self.token = tokens.next();
-        Grant { claim: self.claim, token: self.token, bound: Bound::FromSend(wish.terms.ttl) }
+        Grant { claim: self.claim, token: self.token, spare: 0, bound: Bound::FromSend(wish.terms.ttl) }
     }
 
     /// What its own release makes of it: gone, or a ghost for `keep` more. `min_hold` ends with a lost or revoked lease.

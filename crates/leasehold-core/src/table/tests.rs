@@ -27,7 +27,7 @@ fn name() -> ResourceName {
 /// Ttl 400 ms, so a place lives 300 ms and is promoted with 100 ms left.
 fn wish(serial: u64, no: u32) -> Wish {
     let terms = Terms { ttl: ms(400), lock_delay: ms(0), place_life: ms(300), place_margin: ms(100) };
-    let ask = Ask { no: ReqNo(no), first: no == 1, wait: true };
+    let ask = Ask { no: ReqNo(no), first: no == 1, wait: true, spare: 0 };
     Wish { claim: id(serial), want: Want::ALL_OF_ONE, terms, ask }
 }
 
@@ -52,11 +52,16 @@ fn claim(table: &mut Table, now: u64, wish: &Wish) -> ClaimReply {
 }
 
 fn granted(token: u64, claim: u64) -> ClaimReply {
-    ClaimReply::Granted(Grant { claim: id(claim), token: Token::new(0, token).unwrap(), bound: Bound::FromSend(ms(400)) })
+    ClaimReply::Granted(Grant {
+        claim: id(claim),
+        token: Token::new(0, token).unwrap(),
+        spare: 0,
+        bound: Bound::FromSend(ms(400)),
+    })
 }
 
 fn pushed(token: u64, claim: u64, no: u32) -> Grant {
-    Grant { claim: id(claim), token: Token::new(0, token).unwrap(), bound: Bound::FromAsk(ReqNo(no)) }
+    Grant { claim: id(claim), token: Token::new(0, token).unwrap(), spare: 0, bound: Bound::FromAsk(ReqNo(no)) }
 }
 
 fn behind(claim: u64, left: u64) -> Contention {

@@ -198,7 +198,7 @@ impl Attempt {
             claim: self.claim,
             want: self.want,
             terms: self.terms,
-            ask: Ask { no: ReqNo(self.asked), first, wait },
+            ask: Ask { no: ReqNo(self.asked), first, wait, spare: 0 },
             route: if first { Route::Caller } else { Route::Driver },
             io_deadline: self.pace.io_deadline(),
         };

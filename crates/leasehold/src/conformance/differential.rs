@@ -126,7 +126,7 @@ impl Twin {
 
     fn reference_claim(&mut self, at: usize, wait: bool) -> Told<ClaimReply> {
         let (now, attempt) = (self.now(), &self.attempts[at].attempt);
-        let ask = Ask { no: attempt.last_ask(), first: attempt.last_ask() == ReqNo(1), wait };
+        let ask = Ask { no: attempt.last_ask(), first: attempt.last_ask() == ReqNo(1), wait, spare: 0 };
         let wish = Wish { claim: attempt.claim, want: attempt.want, terms: attempt.terms, ask };
         self.table.claim(now, &attempt.resource, &wish).expect("capacities and permits never change in a walk")
     }

@@ -158,6 +158,7 @@ impl<'a> Pending<'a> {
             timing: driver.timing,
             wait,
             full_ttl: order.full_ttl,
+            spare: 0,
             pause,
             seed: driver.world.random(),
         };

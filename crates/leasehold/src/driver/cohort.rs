@@ -184,6 +184,7 @@ impl Driver {
             timing: self.timing,
             wait: Wait::Until(Instant::FAR),
             full_ttl: order.full_ttl,
+            spare: state.machine.spare_tokens(),
             pause: super::acquire::pause_after(state.spent),
             seed: self.world.random(),
         };

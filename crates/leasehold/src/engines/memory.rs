@@ -338,7 +338,7 @@ mod tests {
             claim: ClaimId::new(CLIENT, serial),
             want: Want::ALL_OF_ONE,
             terms: terms(),
-            ask: Ask { no: ReqNo(1), first: true, wait: true },
+            ask: Ask { no: ReqNo(1), first: true, wait: true, spare: 0 },
             route: Route::Caller,
             io_deadline: Instant::FAR,
         })
@@ -464,7 +464,7 @@ mod tests {
                 claim: ClaimId::new(CLIENT, serial),
                 want: Want::ALL_OF_ONE,
                 terms: dies,
-                ask: Ask { no: ReqNo(1), first: true, wait: false },
+                ask: Ask { no: ReqNo(1), first: true, wait: false, spare: 0 },
                 route: Route::Caller,
                 io_deadline: Instant::FAR,
             });

@@ -354,7 +354,7 @@ impl Broken {
         let mut ledger = self.ledger.lock().unwrap();
         ledger.grants += 1;
         let token = Token::new(0, ledger.grants).unwrap();
-        Grant { claim: call.claim, token, bound: Bound::FromSend(call.terms.ttl) }
+        Grant { claim: call.claim, token, spare: 0, bound: Bound::FromSend(call.terms.ttl) }
     }
 
     /// The resource that this engine takes `resource` for.

@@ -58,7 +58,7 @@ impl Client {
     /// Ask number `no`: the first by the caller's way, the others by the driver's.
     pub fn call(&self, resource: &str, claim: ClaimId, (no, wait): (u32, bool)) -> ClaimCall {
         let mut call = ClaimCall::new(name(resource), claim, Want::ALL_OF_ONE, lasting());
-        call.ask = Ask { no: ReqNo(no), first: no == 1, wait };
+        call.ask = Ask { no: ReqNo(no), first: no == 1, wait, spare: 0 };
         call.route = if no == 1 { Route::Caller } else { Route::Driver };
         call.io_deadline = self.within(PATIENCE);
         call

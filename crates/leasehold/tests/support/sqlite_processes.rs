@@ -263,7 +263,7 @@ impl Client {
         let mut sent = Vec::new();
         loop {
             let no = ReqNo(u32::try_from(sent.len()).unwrap());
-            call.ask = Ask { no, first: no.0 == 0, wait: true };
+            call.ask = Ask { no, first: no.0 == 0, wait: true, spare: 0 };
             sent.push(self.world.now());
             if let ClaimReply::Granted(_) = self.engine.claim(call.clone()).await.unwrap() {
                 return (call.claim, sent[sent.len() - 1] + terms.ttl);

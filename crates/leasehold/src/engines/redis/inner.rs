@@ -279,7 +279,7 @@ impl Inner {
                 match Token::new(0, counter).filter(|token| token.counter() >= floor) {
                     Some(token) => {
                         self.stands(claim, HoldState::Held, Some(token));
-                        self.tell(Notice::Granted(Grant { claim, token, bound: Bound::FromAsk(ask) }));
+                        self.tell(Notice::Granted(Grant { claim, token, spare: 0, bound: Bound::FromAsk(ask) }));
                     }
                     // Not a grant: the store has lost its counter. Once that is raised, the waiter asks again.
                     None => self.world.clone().spawn(self.raise_and_ask_again(claim)),

@@ -167,7 +167,7 @@ fn granted(inner: &Inner, call: &ClaimCall, counter: u64) -> Outcome {
     match Token::new(0, counter).filter(|token| token.counter() >= floor) {
         Some(token) => {
             let bound = Bound::FromSend(call.terms.ttl);
-            Outcome::Reply(ClaimReply::Granted(Grant { claim: call.claim, token, bound }))
+            Outcome::Reply(ClaimReply::Granted(Grant { claim: call.claim, token, spare: 0, bound }))
         }
         None => Outcome::NoToken(None),
     }

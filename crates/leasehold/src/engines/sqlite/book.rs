@@ -217,7 +217,7 @@ impl<'c> Book<'c> {
         self.lengthen(row, call.terms);
         row.token = self.rows.next_token(self.wall_micros)?;
         self.rows.update_holder(row)?;
-        Ok(Grant { claim: call.claim, token: row.token, bound: Bound::FromSend(call.terms.ttl) })
+        Ok(Grant { claim: call.claim, token: row.token, spare: 0, bound: Bound::FromSend(call.terms.ttl) })
     }
 
     /// A lease of the full ttl from now, or the longer one that is in force.
@@ -300,7 +300,7 @@ impl<'c> Book<'c> {
             about: waiter.about,
         };
         self.rows.insert_holder(&row)?;
-        self.pushes.push(Push::Granted(Grant { claim: row.claim, token, bound }));
+        self.pushes.push(Push::Granted(Grant { claim: row.claim, token, spare: 0, bound }));
         Ok(row)
     }
 
@@ -322,7 +322,7 @@ impl<'c> Book<'c> {
             mark: Mark::ours(self.here),
             about: self.about.into(),
         })?;
-        Ok(Grant { claim: call.claim, token, bound: Bound::FromSend(call.terms.ttl) })
+        Ok(Grant { claim: call.claim, token, spare: 0, bound: Bound::FromSend(call.terms.ttl) })
     }
 
     /// Enters the caller at the end of the queue, or refreshes its place where it stands; never shortens it.

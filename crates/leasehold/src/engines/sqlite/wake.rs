@@ -138,7 +138,9 @@ impl From<Push> for Notice {
 /// `1 granted CLAIM ASK TOKEN` or `1 revoked CLAIM`.
 fn encode(push: Push) -> String {
     match push {
-        Push::Granted(Grant { claim, token, bound: Bound::FromAsk(ReqNo(ask)) }) => format!("1 granted {claim} {ask} {token}"),
+        Push::Granted(Grant { claim, token, bound: Bound::FromAsk(ReqNo(ask)), .. }) => {
+            format!("1 granted {claim} {ask} {token}")
+        }
         Push::Granted(Grant { claim, token, .. }) => format!("1 granted {claim} - {token}"),
         Push::Revoked(claim) => format!("1 revoked {claim}"),
     }
@@ -151,6 +153,7 @@ fn decode(message: &[u8]) -> Option<Notice> {
         ["1", "granted", claim, ask, token] => Some(Notice::Granted(Grant {
             claim: claim.parse().ok()?,
             token: Token::new(0, token.parse().ok()?)?,
+            spare: 0,
             bound: Bound::FromAsk(ReqNo(ask.parse().ok()?)),
         })),
         ["1", "revoked", claim] => Some(Notice::Revoked(claim.parse::<ClaimId>().ok()?)),
@@ -174,7 +177,7 @@ mod tests {
     #[test]
     fn a_message_is_read_back_as_it_was_sent() {
         let claim = ClaimId::new(1, 2);
-        let grant = Grant { claim, token: Token::new(0, 77).unwrap(), bound: Bound::FromAsk(ReqNo(9)) };
+        let grant = Grant { claim, token: Token::new(0, 77).unwrap(), spare: 0, bound: Bound::FromAsk(ReqNo(9)) };
         let read = decode(encode(Push::Granted(grant)).as_bytes());
         assert!(matches!(read, Some(Notice::Granted(same)) if same == grant));
         let read = decode(encode(Push::Revoked(claim)).as_bytes());
