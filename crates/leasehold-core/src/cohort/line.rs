@@ -16,7 +16,9 @@ pub struct Ticket {
 #[derive(Debug)]
 pub(super) struct Line<W> {
     places: Vec<Place<W>>,
-    vacant: Vec<usize>,
+    /// The first of those that nobody stands in; the next is behind it.
+    vacant: Option<usize>,
+    waiting: usize,
     first: Option<usize>,
     last: Option<usize>,
     last_serial: u64,
@@ -35,7 +37,7 @@ struct Place<W> {
 
 impl<W> Default for Line<W> {
     fn default() -> Line<W> {
-        Line { places: Vec::new(), vacant: Vec::new(), first: None, last: None, last_serial: 0, give_ups: BTreeSet::new() }
+        Line { places: Vec::new(), vacant: None, waiting: 0, first: None, last: None, last_serial: 0, give_ups: BTreeSet::new() }
     }
 }
 
@@ -45,7 +47,7 @@ impl<W> Line<W> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.vacant.len()
+        self.waiting
     }
 
     /// How many places there are, vacant ones included.
@@ -57,8 +59,10 @@ impl<W> Line<W> {
     pub(super) fn push(&mut self, who: W, give_up: Instant) -> Ticket {
         self.last_serial += 1;
         let place = Place { serial: self.last_serial, who: Some(who), give_up, before: self.last, behind: None };
-        let at = match self.vacant.pop() {
+        self.waiting += 1;
+        let at = match self.vacant {
             Some(at) => {
+                self.vacant = self.places[at].behind;
                 self.places[at] = place;
                 at
             }
@@ -91,7 +95,9 @@ impl<W> Line<W> {
             Some(behind) => self.places[behind].before = before,
             None => self.last = before,
         }
-        self.vacant.push(ticket.at);
+        self.places[ticket.at].behind = self.vacant;
+        self.vacant = Some(ticket.at);
+        self.waiting -= 1;
         if give_up < Instant::FAR {
             self.give_ups.remove(&(give_up, ticket));
         }
