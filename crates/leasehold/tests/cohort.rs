@@ -503,3 +503,59 @@ fn a_line_of_sixteen_asks_the_store_once_in_eight_hand_offs_at_most() {
         assert!(made <= 4_000 / 8, "{made} requests in 4000 cycles");
     });
 }
+
+/// Threads that stand in line for a moment each, so that the last one often leaves as another comes. `visit` says what it made of
+/// an acquire that it polled a few times.
+fn coming_and_going(one: &Client, visit: impl Fn(Option<Result<Guard, leasehold::Error>>) + Sync) {
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let (lock, visit) = (lock(one), &visit);
+            scope.spawn(move || {
+                for round in 0..60_000u32 {
+                    let mut acquire = Box::pin(lock.acquire());
+                    let looks = (round * 7 + thread * 3) % 40;
+                    let answer = (0..=looks).find_map(|_| {
+                        std::hint::spin_loop();
+                        (&mut acquire).now_or_never()
+                    });
+                    drop(acquire);
+                    visit(answer);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn whoever_comes_as_the_last_in_line_leaves_is_not_refused() {
+    play(async {
+        let (one, other) = (client("memory:comes_as_last_leaves").await, client("memory:comes_as_last_leaves").await);
+        let held = lock(&other).acquire().await.unwrap();
+        let line = one.clone();
+        let visits = tokio::task::spawn_blocking(move || {
+            coming_and_going(&line, |answer| assert!(answer.is_none(), "another holds: {answer:?}"));
+        });
+        visits.await.unwrap();
+        waiters(&other, 0).await;
+        held.release().await.unwrap();
+        nothing_left(&other).await;
+    });
+}
+
+#[test]
+fn a_hold_that_was_told_is_not_withdrawn_with_the_last_in_line() {
+    play(async {
+        let one = client("memory:told_is_not_withdrawn").await;
+        let line = one.clone();
+        let visits = tokio::task::spawn_blocking(move || {
+            coming_and_going(&line, |answer| {
+                let Some(guard) = answer else { return };
+                let guard = guard.unwrap();
+                (0..3).for_each(|_| std::thread::yield_now());
+                assert_eq!(guard.state(), GuardState::Held);
+            });
+        });
+        visits.await.unwrap();
+        nothing_left(&one).await;
+    });
+}
