@@ -444,14 +444,75 @@ async fn every_attempt_is_seen_to_its_end(url: &str) {
     assert_eq!(all(), [23, 21, 1, 1, 21], "attempts, grants, refusals, cancelled, releases");
 }
 
+/// A client of a store that can be stopped.
+async fn client_of(store: &MemoryStore) -> Client {
+    let engine = store.clone();
+    let connect =
+        |context: leasehold::engine::Context| async move { Ok(engine.engine(&context.world, context.client, context.about)) };
+    Client::builder().connect_with(connect).await.unwrap()
+}
+
+/// A wait in line that ends after `patience`: what it comes to.
+async fn impatient(lock: Mutex, patience: Duration) -> JoinHandle<Result<Option<Guard>, leasehold::Error>> {
+    let (stands, standing) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(async move {
+        let mut acquire = Box::pin(lock.acquire_timeout(patience));
+        assert!((&mut acquire).now_or_never().is_none());
+        stands.send(()).unwrap();
+        acquire.await
+    });
+    standing.await.unwrap();
+    task
+}
+
+#[test]
+fn a_wait_that_ends_as_the_line_asks_anew_says_that_others_held() {
+    play(async {
+        let store = MemoryStore::new();
+        let one = client_of(&store).await;
+        // The hold of whoever is brief goes back to the store, and the line asks anew.
+        let kept = || lock(&one).min_hold(SOON);
+        let held = kept().acquire().await.unwrap();
+        let waits = impatient(kept(), Duration::from_millis(400)).await;
+        store.freeze();
+        drop(held);
+        assert!(timeout(SOON, waits).await.unwrap().unwrap().unwrap().is_none());
+        store.thaw();
+    });
+}
+
+#[test]
+fn a_wait_that_ends_while_the_store_is_down_says_so() {
+    play(async {
+        let store = MemoryStore::new();
+        let one = client_of(&store).await;
+        let brief = || lock(&one).ttl(Duration::from_millis(800));
+        let kind = |answer: Result<Option<Guard>, leasehold::Error>| answer.unwrap_err().kind();
+        // Nobody holds, and the line asks anew.
+        let held = brief().acquire().await.unwrap();
+        let waits = impatient(brief(), Duration::from_millis(1_500)).await;
+        store.freeze();
+        assert_eq!(kind(timeout(SOON, waits).await.unwrap().unwrap()), ErrorKind::Unavailable);
+        store.thaw();
+        drop(held);
+        // A hold is to be passed on, and the store gives no token for it.
+        let held = lock(&one).acquire().await.unwrap();
+        store.fail(Some(leasehold::Error::unavailable("the store is loading")));
+        let waits = impatient(lock(&one), Duration::from_millis(400)).await;
+        drop(held);
+        assert_eq!(kind(timeout(SOON, waits).await.unwrap().unwrap()), ErrorKind::Unavailable);
+        // Nobody has ever held.
+        let waits = impatient(lock(&one).ttl(Duration::from_secs(20)), Duration::from_millis(50)).await;
+        assert_eq!(kind(timeout(SOON, waits).await.unwrap().unwrap()), ErrorKind::Unavailable);
+        store.fail(None);
+    });
+}
+
 #[test]
 fn a_hold_that_ran_out_is_not_passed_on() {
     play(async {
         let store = MemoryStore::new();
-        let engine = store.clone();
-        let connect =
-            |context: leasehold::engine::Context| async move { Ok(engine.engine(&context.world, context.client, context.about)) };
-        let one = Client::builder().connect_with(connect).await.unwrap();
+        let one = client_of(&store).await;
         let brief = || lock(&one).ttl(Duration::from_millis(600));
         let held = brief().acquire().await.unwrap();
         let next = in_line(brief()).await;

@@ -50,6 +50,11 @@ impl Hold {
         self.next_renew.is_some()
     }
 
+    /// What keeps a hold from being told.
+    pub(super) fn obstacle<E: Trouble>(&self) -> Option<Failed<E>> {
+        (!self.told && self.failures > 0).then(|| Failed::Trouble(E::unanswered()))
+    }
+
     pub(super) fn wake(&self, renewal_in_flight: bool) -> Instant {
         let renew = self.next_renew.filter(|_| !renewal_in_flight).unwrap_or(Instant::FAR);
         let doubt = if self.can_fall_in_doubt() { self.doubt_at() } else { Instant::FAR };

@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::observer::{Failure, What};
 use futures_util::future::{Either, select};
 use leasehold_core::{
-    Cohort as Machine, Contention, Failed, Input, Instant, Joined, Reply, ReqNo, Request, Start, Ticket, Token, Trouble, Turn,
-    Wait,
+    Cohort as Machine, Contention, Failed, Input, Instant, Joined, LostWhy, Reply, ReqNo, Request, Start, Ticket, Token, Trouble,
+    Turn, Wait,
 };
 use smallvec::SmallVec;
 use std::pin::pin;
@@ -35,6 +35,8 @@ pub(super) struct State {
     claimant: Option<Arc<Claimant>>,
     /// How many claims in a row were granted too late.
     spent: u32,
+    /// True if the claim follows one that held, and the store was not found silent since.
+    follows: bool,
     timer: Option<Planned>,
 }
 
@@ -73,7 +75,7 @@ enum Next {
 impl Cohort {
     pub(super) fn new(order: Order) -> Arc<Cohort> {
         let machine = Machine::new(order.policy.min_hold);
-        Arc::new(Cohort { order, state: Mutex::new(State { machine, claimant: None, spent: 0, timer: None }) })
+        Arc::new(Cohort { order, state: Mutex::new(State { machine, claimant: None, spent: 0, follows: false, timer: None }) })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -89,6 +91,18 @@ impl Aftermath {
 }
 
 impl State {
+    /// Why those in line do not hold.
+    fn obstacle(&self, claimant: &Claimant) -> Failed<Error> {
+        let inner = claimant.lock();
+        // Until it is answered, others may hold just as they did before.
+        let never_answered = inner.machine.deadline().is_none() && !self.follows;
+        match inner.machine.obstacle() {
+            Some(why) => why,
+            None if never_answered => Failed::Trouble(Error::unanswered()),
+            None => Failed::Held(Contention { by: Some(claimant.claim), lease_left: None }),
+        }
+    }
+
     fn shares(&self, claimant: &Arc<Claimant>) -> bool {
         self.claimant.as_ref().is_some_and(|current| Arc::ptr_eq(current, claimant))
     }
@@ -143,6 +157,7 @@ impl Driver {
 
     fn claim_is_over(&self, state: &mut State, claimant: &Arc<Claimant>, (inner, after): (&Inner, &mut Aftermath)) {
         state.claimant = None;
+        state.follows = matches!(inner.outcome, Some(Ok(_))) && inner.lost != Some(LostWhy::Expired);
         match &inner.outcome {
             Some(Err(Failed::Spent)) => state.spent += 1,
             Some(Err(why)) => self.dismiss(state, claimant, (why, after)),
@@ -225,10 +240,9 @@ impl Driver {
         let mut state = cohort.lock();
         state.timer.take_if(|planned| planned.at <= now);
         if let Some(claimant) = state.claimant.clone() {
-            let obstacle = claimant.lock().machine.obstacle();
-            let held = || Failed::Held(Contention { by: Some(claimant.claim), lease_left: None });
+            let obstacle = state.obstacle(&claimant);
             while let Some(seat) = state.machine.give_up(now) {
-                self.tell_failed(&claimant, seat, (obstacle.clone().unwrap_or_else(held), &mut after));
+                self.tell_failed(&claimant, seat, (obstacle.clone(), &mut after));
             }
         }
         self.plan_waits(cohort, &mut state);
