@@ -444,14 +444,75 @@ async fn every_attempt_is_seen_to_its_end(url: &str) {
     assert_eq!(all(), [23, 21, 1, 1, 21], "attempts, grants, refusals, cancelled, releases");
 }
 
+/// A client of a store that can be stopped.
+async fn client_of(store: &MemoryStore) -> Client {
+    let engine = store.clone();
+    let connect =
+        |context: leasehold::engine::Context| async move { Ok(engine.engine(&context.world, context.client, context.about)) };
+    Client::builder().connect_with(connect).await.unwrap()
+}
+
+/// A wait in line that ends after `patience`: what it comes to.
+async fn impatient(lock: Mutex, patience: Duration) -> JoinHandle<Result<Option<Guard>, leasehold::Error>> {
+    let (stands, standing) = tokio::sync::oneshot::channel();
+    let task = tokio::spawn(async move {
+        let mut acquire = Box::pin(lock.acquire_timeout(patience));
+        assert!((&mut acquire).now_or_never().is_none());
+        stands.send(()).unwrap();
+        acquire.await
+    });
+    standing.await.unwrap();
+    task
+}
+
+#[test]
+fn a_wait_that_ends_as_the_line_asks_anew_says_that_others_held() {
+    play(async {
+        let store = MemoryStore::new();
+        let one = client_of(&store).await;
+        // The hold of whoever is brief goes back to the store, and the line asks anew.
+        let kept = || lock(&one).min_hold(SOON);
+        let held = kept().acquire().await.unwrap();
+        let waits = impatient(kept(), Duration::from_millis(400)).await;
+        store.freeze();
+        drop(held);
+        assert!(timeout(SOON, waits).await.unwrap().unwrap().unwrap().is_none());
+        store.thaw();
+    });
+}
+
+#[test]
+fn a_wait_that_ends_while_the_store_is_down_says_so() {
+    play(async {
+        let store = MemoryStore::new();
+        let one = client_of(&store).await;
+        let brief = || lock(&one).ttl(Duration::from_millis(800));
+        let kind = |answer: Result<Option<Guard>, leasehold::Error>| answer.unwrap_err().kind();
+        // Nobody holds, and the line asks anew.
+        let held = brief().acquire().await.unwrap();
+        let waits = impatient(brief(), Duration::from_millis(1_500)).await;
+        store.freeze();
+        assert_eq!(kind(timeout(SOON, waits).await.unwrap().unwrap()), ErrorKind::Unavailable);
+        store.thaw();
+        drop(held);
+        // A hold is to be passed on, and the store gives no token for it.
+        let held = lock(&one).acquire().await.unwrap();
+        store.fail(Some(leasehold::Error::unavailable("the store is loading")));
+        let waits = impatient(lock(&one), Duration::from_millis(400)).await;
+        drop(held);
+        assert_eq!(kind(timeout(SOON, waits).await.unwrap().unwrap()), ErrorKind::Unavailable);
+        // Nobody has ever held.
+        let waits = impatient(lock(&one).ttl(Duration::from_secs(20)), Duration::from_millis(50)).await;
+        assert_eq!(kind(timeout(SOON, waits).await.unwrap().unwrap()), ErrorKind::Unavailable);
+        store.fail(None);
+    });
+}
+
 #[test]
 fn a_hold_that_ran_out_is_not_passed_on() {
     play(async {
         let store = MemoryStore::new();
-        let engine = store.clone();
-        let connect =
-            |context: leasehold::engine::Context| async move { Ok(engine.engine(&context.world, context.client, context.about)) };
-        let one = Client::builder().connect_with(connect).await.unwrap();
+        let one = client_of(&store).await;
         let brief = || lock(&one).ttl(Duration::from_millis(600));
         let held = brief().acquire().await.unwrap();
         let next = in_line(brief()).await;
@@ -501,5 +562,61 @@ fn a_line_of_sixteen_asks_the_store_once_in_eight_hand_offs_at_most() {
         let made = requests(&server) - before;
         // On a slow machine an answer may be too old, and the hold goes by way of the store.
         assert!(made <= 4_000 / 8, "{made} requests in 4000 cycles");
+    });
+}
+
+/// Threads that stand in line for a moment each, so that the last one often leaves as another comes. `visit` says what it made of
+/// an acquire that it polled a few times.
+fn coming_and_going(one: &Client, visit: impl Fn(Option<Result<Guard, leasehold::Error>>) + Sync) {
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let (lock, visit) = (lock(one), &visit);
+            scope.spawn(move || {
+                for round in 0..60_000u32 {
+                    let mut acquire = Box::pin(lock.acquire());
+                    let looks = (round * 7 + thread * 3) % 40;
+                    let answer = (0..=looks).find_map(|_| {
+                        std::hint::spin_loop();
+                        (&mut acquire).now_or_never()
+                    });
+                    drop(acquire);
+                    visit(answer);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn whoever_comes_as_the_last_in_line_leaves_is_not_refused() {
+    play(async {
+        let (one, other) = (client("memory:comes_as_last_leaves").await, client("memory:comes_as_last_leaves").await);
+        let held = lock(&other).acquire().await.unwrap();
+        let line = one.clone();
+        let visits = tokio::task::spawn_blocking(move || {
+            coming_and_going(&line, |answer| assert!(answer.is_none(), "another holds: {answer:?}"));
+        });
+        visits.await.unwrap();
+        waiters(&other, 0).await;
+        held.release().await.unwrap();
+        nothing_left(&other).await;
+    });
+}
+
+#[test]
+fn a_hold_that_was_told_is_not_withdrawn_with_the_last_in_line() {
+    play(async {
+        let one = client("memory:told_is_not_withdrawn").await;
+        let line = one.clone();
+        let visits = tokio::task::spawn_blocking(move || {
+            coming_and_going(&line, |answer| {
+                let Some(guard) = answer else { return };
+                let guard = guard.unwrap();
+                (0..3).for_each(|_| std::thread::yield_now());
+                assert_eq!(guard.state(), GuardState::Held);
+            });
+        });
+        visits.await.unwrap();
+        nothing_left(&one).await;
     });
 }

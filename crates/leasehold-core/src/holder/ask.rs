@@ -19,6 +19,8 @@ pub(super) struct Asking<E> {
     pub(super) next_ask: Instant,
     /// True once the store may know the claim: then it must be withdrawn.
     known: bool,
+    /// True once an ask was answered, or was not in time.
+    pub(super) answered: bool,
     /// The error of the last answer, if it was one; also before the first answer.
     trouble: Option<E>,
     contention: Contention,
@@ -31,6 +33,7 @@ impl<E: Trouble> Asking<E> {
         Asking {
             next_ask,
             known: false,
+            answered: false,
             trouble: Some(E::unanswered()),
             contention: Contention::default(),
             failures: 0,
@@ -156,6 +159,7 @@ impl<E: Trouble> Holder<E> {
         let pause = self.jitter.lengthen(beat);
         let Phase::Asking(asking) = &mut self.phase else { return };
         asking.known = true;
+        asking.answered = true;
         asking.trouble = None;
         asking.failures = 0;
         asking.contention = by;
@@ -190,6 +194,7 @@ impl<E: Trouble> Holder<E> {
         };
         let Phase::Asking(asking) = &mut self.phase else { return };
         asking.known |= error.outcome_unknown();
+        asking.answered = true;
         asking.failures += 1;
         asking.next_ask = now + pause;
         if core::mem::take(&mut asking.ask_again) {

@@ -56,6 +56,11 @@ impl Hold {
         self.next_renew.is_some()
     }
 
+    /// What keeps a hold from being told.
+    pub(super) fn obstacle<E: Trouble>(&self) -> Option<Failed<E>> {
+        (!self.told && self.failures > 0).then(|| Failed::Trouble(E::unanswered()))
+    }
+
     pub(super) fn wake(&self, renewal_in_flight: bool) -> Instant {
         let renew = self.next_renew.filter(|_| !renewal_in_flight).unwrap_or(Instant::FAR);
         let doubt = if self.can_fall_in_doubt() { self.doubt_at() } else { Instant::FAR };
@@ -183,16 +188,15 @@ impl<E: Trouble> Holder<E> {
             return;
         }
         hold.needs_token = hold.needs_token && hold.take_token().is_none();
-        let whole = !self.start.needs_full_ttl() || call.sent_at >= hold.granted_at;
-        if whole && !hold.needs_token {
+        let left_before = call.sent_at < hold.granted_at;
+        if !hold.needs_token && !(left_before && self.start.needs_full_ttl()) {
             hold.told = true;
             self.events.push_back(Event::Granted(hold.token));
-        } else if call.tokens > 0 {
-            hold.next_renew = Some(now + self.jitter.backoff(hold.failures, self.start.policy.beat() / 2));
-            hold.failures += 1;
-        } else {
-            // It left before the hold was handed on.
+        } else if left_before || call.tokens == 0 {
             hold.next_renew = Some(now);
+        } else {
+            // The store has none: a claim of its own brings one, or says why not.
+            self.lose(now, LostWhy::Store);
         }
     }
 

@@ -339,10 +339,11 @@ impl<E: Trouble> Holder<E> {
         }
     }
 
-    /// Why it does not hold yet, as the store said last; `None` unless it asks.
+    /// Why nobody holds by it yet, as far as the store's answers say; `None` if there was none, or if somebody does.
     pub fn obstacle(&self) -> Option<Failed<E>> {
         match &self.phase {
-            Phase::Asking(asking) => Some(asking.obstacle()),
+            Phase::Asking(asking) if asking.answered => Some(asking.obstacle()),
+            Phase::Held(hold) => hold.obstacle(),
             _ => None,
         }
     }

@@ -90,6 +90,24 @@ impl World {
         Grant { claim: self.holder.claim(), token: token(7), spare: 0, bound }
     }
 
+    /// The answer to a renewal: the full ttl, and so many tokens from `first` on.
+    fn renewed(&mut self, no: ReqNo, block: Option<(u64, u32)>, others_wait: bool) {
+        let block = block.map(|(first, count)| Block { first: token(first), count });
+        let renewed = Renewed { bound: Bound::FromSend(TTL), block, others_wait };
+        self.handle(Input::Reply(no, Reply::Renew(Ok(RenewReply::Renewed(renewed)))));
+    }
+
+    /// One that holds a full lease, with tokens for so many hand-offs from 8 on.
+    fn prepared(policy: HoldPolicy, count: u32) -> World {
+        let mut world = World::holding(policy);
+        world.handle(Input::Refresh);
+        let renew = world.request();
+        assert_eq!(renew.verb, Verb::Renew { detached: false, tokens: 16 });
+        world.renewed(renew.no, Some((8, count)), false);
+        assert_eq!((world.events(), world.holder.spare_tokens()), (Vec::from([Event::Renewed]), count));
+        world
+    }
+
     fn claim_reply(&mut self, no: ReqNo, reply: ClaimReply) {
         self.handle(Input::Reply(no, Reply::Claim(Ok(reply))));
     }
@@ -106,7 +124,7 @@ impl World {
     }
 }
 
-use crate::verb::{Bound, Renewed};
+use crate::verb::{Block, Bound, Renewed};
 
 fn left(ms: u64) -> Contention {
     Contention { by: None, lease_left: Some(Duration::from_millis(ms)) }
@@ -533,6 +551,206 @@ fn a_detach_marks_the_hold_and_leaves_it() {
     assert_eq!(world.maybe_request(), None);
 }
 
+#[test]
+fn a_hold_is_handed_on_at_once_while_there_are_tokens() {
+    let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 2);
+    let deadline = world.holder.deadline();
+    for next in [8, 9] {
+        world.pass(Duration::from_millis(10));
+        world.handle(Input::HandOn);
+        assert_eq!(world.events(), [Event::Granted(token(next))]);
+        assert_eq!((world.holder.token(), world.holder.deadline()), (Some(token(next)), deadline));
+        assert_eq!(world.maybe_request(), None);
+    }
+}
+
+#[test]
+fn without_a_token_sixteen_are_asked_for_and_the_hand_off_is_told_only_then() {
+    let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 0);
+    world.handle(Input::HandOn);
+    assert_eq!((world.events(), world.holder.token()), (Vec::new(), None), "nobody holds yet");
+    let renew = world.request();
+    assert_eq!(renew.verb, Verb::Renew { detached: false, tokens: 16 });
+    world.pass(Duration::from_millis(5));
+    assert_eq!(world.events(), []);
+    world.renewed(renew.no, Some((20, 16)), true);
+    assert_eq!(world.events(), [Event::Granted(token(20))]);
+    assert_eq!(world.holder.spare_tokens(), 15);
+    world.handle(Input::HandOn);
+    assert_eq!(world.events(), [Event::Granted(token(21))]);
+}
+
+#[test]
+fn a_renewal_that_left_before_the_hand_off_and_brings_no_token_is_followed_at_once_by_one_that_does() {
+    let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 0);
+    world.wake();
+    let plain = world.request();
+    assert_eq!(plain.verb, Verb::Renew { detached: false, tokens: 0 });
+    world.handle(Input::HandOn);
+    assert_eq!(world.maybe_request(), None, "one at a time");
+    world.renewed(plain.no, None, true);
+    assert_eq!(world.events(), []);
+    let renew = world.request();
+    assert_eq!(renew.verb, Verb::Renew { detached: false, tokens: 16 });
+    world.renewed(renew.no, Some((30, 16)), true);
+    assert_eq!(world.events(), [Event::Granted(token(30))]);
+}
+
+#[test]
+fn tokens_out_of_order_are_not_used() {
+    let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 16);
+    for first in [1, 7, 8, 23] {
+        world.handle(Input::HandOn);
+        world.handle(Input::Refresh);
+        world.events();
+        let (renew, spare) = (world.request(), world.holder.spare_tokens());
+        world.renewed(renew.no, Some((first, 16)), true);
+        assert_eq!(world.holder.spare_tokens(), spare, "a block from {first} on");
+    }
+    world.handle(Input::HandOn);
+    world.handle(Input::Refresh);
+    let renew = world.request();
+    world.renewed(renew.no, Some((24, 16)), true);
+    assert_eq!(world.holder.spare_tokens(), 11 + 16);
+}
+
+#[test]
+fn a_hand_off_that_the_store_has_no_token_for_is_spent_and_given_back() {
+    for block in [None, Some((1, 16)), Some((7, 16)), Some((8, 0))] {
+        let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 0);
+        world.handle(Input::HandOn);
+        let renew = world.request();
+        world.renewed(renew.no, block, false);
+        assert_eq!(world.events(), [Event::Failed(Failed::Spent)], "{block:?}");
+        assert!(matches!(world.request().verb, Verb::Release { keep: Duration::ZERO }));
+    }
+}
+
+#[test]
+fn a_fixed_lease_is_handed_on_with_a_token_and_a_full_lease_of_its_own() {
+    let mut world = World::holding(HoldPolicy { renew: Renewal::Off, ..HoldPolicy::with_ttl(TTL) });
+    world.handle(Input::Refresh);
+    assert_eq!(world.maybe_request(), None, "a fixed lease is not lengthened under its holder");
+    world.pass(BEAT);
+    world.handle(Input::HandOn);
+    assert_eq!(world.events(), []);
+    let (renew, sent_at) = (world.request(), world.now);
+    assert_eq!(renew.verb, Verb::Renew { detached: false, tokens: 1 });
+    world.pass(BEAT / 2);
+    world.renewed(renew.no, Some((8, 1)), true);
+    assert_eq!(world.events(), [Event::Granted(token(8))]);
+    assert_eq!(world.holder.deadline(), Some(Timing::default().deadline(sent_at, TTL)));
+    assert_eq!(world.holder.poll_wake(), world.holder.deadline(), "no renewal");
+}
+
+#[test]
+fn a_full_lease_counts_from_the_hand_off_whatever_was_on_its_way_then() {
+    let mut world = World::new(Wait::Until(Instant::FAR), HoldPolicy::with_ttl(TTL), true);
+    let ask = world.request();
+    world.grant(ask.no, Bound::FromSend(TTL));
+    world.handle(Input::Refresh);
+    world.events();
+    let early = world.request();
+    world.pass(BEAT / 2);
+    world.handle(Input::HandOn);
+    world.renewed(early.no, Some((8, 1)), false);
+    assert_eq!(world.events(), [], "that lease began before");
+    let (renew, sent_at) = (world.request(), world.now);
+    world.renewed(renew.no, None, false);
+    assert_eq!(world.events(), [Event::Granted(token(8))]);
+    assert_eq!(world.holder.deadline(), Some(Timing::default().deadline(sent_at, TTL)));
+}
+
+#[test]
+fn in_doubt_a_hold_is_renewed_before_it_is_handed_on() {
+    let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 16);
+    world.now = world.holder.deadline().unwrap().before(TTL / 4);
+    world.handle(Input::Tick);
+    assert_eq!(world.events(), [Event::InDoubt]);
+    let renew = world.request();
+    world.handle(Input::HandOn);
+    assert_eq!(world.events(), []);
+    world.renewed(renew.no, None, true);
+    assert_eq!(world.events(), [Event::Granted(token(8))], "whoever comes next was never in doubt");
+    assert!(world.holder.deadline().unwrap().since(world.now) > TTL / 4 * 3);
+}
+
+#[test]
+fn a_hand_off_that_no_renewal_comes_through_for_is_tried_again_with_pauses_and_spent_at_the_deadline() {
+    let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 0);
+    let deadline = world.holder.deadline().unwrap();
+    world.handle(Input::HandOn);
+    let mut tries = 0;
+    while world.holder.is_open() {
+        if let Some(renew) = world.maybe_request() {
+            tries += 1;
+            world.handle(Input::Reply(renew.no, Reply::Renew(Err(Fault::Down))));
+        }
+        world.wake();
+    }
+    assert!((3..40).contains(&tries), "{tries}");
+    assert_eq!(world.now, deadline);
+    let told: Vec<_> = world.events().into_iter().filter(|told| !matches!(told, Event::RenewalFailed(_))).collect();
+    assert_eq!(told, [Event::Failed(Failed::Spent)]);
+}
+
+#[test]
+fn each_holder_has_a_max_hold_of_its_own() {
+    let max_hold = BEAT / 2 * 3;
+    let mut world = World::prepared(HoldPolicy { max_hold: Some(max_hold), ..HoldPolicy::with_ttl(TTL) }, 16);
+    world.wake();
+    let renew = world.request();
+    world.renewed(renew.no, None, true);
+    world.pass(BEAT / 2 * 3);
+    assert_eq!((world.maybe_request(), world.events()), (None, Vec::from([Event::Renewed])), "the first is not renewed any more");
+    world.handle(Input::HandOn);
+    let handed_on_at = world.now;
+    assert_eq!(world.events(), [Event::Granted(token(8))]);
+    let renew = world.request();
+    world.renewed(renew.no, None, true);
+    while world.holder.deadline().is_some() {
+        world.wake();
+        if let Some(renew) = world.maybe_request() {
+            assert!(world.now <= handed_on_at + max_hold);
+            world.renewed(renew.no, None, true);
+        }
+    }
+    assert_eq!(world.events(), [Event::Renewed, Event::Renewed, Event::Lost(LostWhy::Ended)]);
+}
+
+#[test]
+fn each_holder_has_a_min_hold_of_its_own() {
+    let mut world = World::prepared(HoldPolicy { min_hold: TTL, ..HoldPolicy::with_ttl(TTL) }, 16);
+    world.pass(BEAT);
+    world.handle(Input::HandOn);
+    world.pass(BEAT / 4);
+    world.handle(Input::Release);
+    assert_eq!(world.request().verb, Verb::Release { keep: TTL - BEAT / 4 });
+}
+
+#[test]
+fn a_refresh_tells_when_nobody_waited_and_is_not_sent_in_a_row() {
+    let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 16);
+    assert_eq!(world.holder.alone_at(), Some(world.now));
+    world.handle(Input::Refresh);
+    let (renew, sent_at) = (world.request(), world.now);
+    assert_eq!(renew.verb, Verb::Renew { detached: false, tokens: 0 }, "there are enough");
+    world.handle(Input::Refresh);
+    assert_eq!(world.maybe_request(), None, "one at a time");
+    world.pass(BEAT / 2);
+    world.renewed(renew.no, None, false);
+    assert_eq!(world.holder.alone_at(), Some(sent_at), "as old as the question");
+    world.handle(Input::Refresh);
+    let renew = world.request();
+    world.renewed(renew.no, None, true);
+    assert_eq!(world.holder.alone_at(), None);
+    world.handle(Input::Refresh);
+    let renew = world.request();
+    world.handle(Input::Reply(renew.no, Reply::Renew(Err(Fault::Down))));
+    world.handle(Input::Refresh);
+    assert_eq!(world.maybe_request(), None, "renewals that fail have a pace of their own");
+}
+
 /// What a random store and a random user do.
 #[derive(Clone, Debug)]
 enum Step {
@@ -554,7 +772,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..120)
 }
 
-fn random_reply(verb: Verb, dice: u8, grant: Grant) -> Reply<Fault> {
+fn random_reply(verb: Verb, dice: u8, grant: Grant, block: Option<Block>) -> Reply<Fault> {
     let fault = [Fault::Down, Fault::Unsure, Fault::Down, Fault::Forbidden][usize::from(dice >> 6)].clone();
     match (verb, dice % 5) {
         (Verb::Claim(_), 0) => Reply::Claim(Err(fault)),
@@ -564,7 +782,9 @@ fn random_reply(verb: Verb, dice: u8, grant: Grant) -> Reply<Fault> {
         (Verb::Claim(_), _) => Reply::Claim(Ok(ClaimReply::Granted(grant))),
         (Verb::Renew { .. }, 0) => Reply::Renew(Err(fault)),
         (Verb::Renew { .. }, 1) if dice > 200 => Reply::Renew(Ok(RenewReply::Lost)),
-        (Verb::Renew { .. }, _) => Reply::Renew(Ok(RenewReply::Renewed(Renewed::plain(grant.bound)))),
+        (Verb::Renew { .. }, _) => {
+            Reply::Renew(Ok(RenewReply::Renewed(Renewed { bound: grant.bound, block, others_wait: dice % 2 == 0 })))
+        }
         (Verb::Release { .. }, 0) => Reply::Release(Err(fault)),
         (Verb::Release { .. }, 1) => Reply::Release(Ok(ReleaseReply::Absent)),
         (Verb::Release { .. }, _) => Reply::Release(Ok(ReleaseReply::Released)),
@@ -578,6 +798,11 @@ struct Laws {
     answered: Vec<Request>,
     deadline: Option<Instant>,
     released: bool,
+    /// True from a hand-off until the next grant.
+    handed_on: bool,
+    last_token: Option<Token>,
+    /// The store's counter.
+    counter: u64,
     told: Vec<Event<Fault>>,
 }
 
@@ -607,8 +832,12 @@ impl Laws {
                     4 | 5 => Input::LinkUp,
                     6 | 7 => Input::AskAgain,
                     8 => self.abandon_claim(),
+                    // Only somebody who holds passes it on.
+                    9..=12 if self.world.holder.token().is_some() && self.world.holder.is_open() => Input::HandOn,
+                    13 | 14 => Input::Refresh,
                     _ => Input::Tick,
                 };
+                self.handed_on |= matches!(said, Input::HandOn);
                 self.world.handle(said);
             }
             Step::Answer(_) | Step::LateAnswer(_) => {}
@@ -624,16 +853,33 @@ impl Laws {
 
     fn answer(&mut self, request: Request, dice: u8) {
         let grant = self.world.grant_of(Bound::FromSend(TTL));
-        self.world.handle(Input::Reply(request.no, random_reply(request.verb, dice, grant)));
+        let block = self.block(request.verb, dice);
+        self.world.handle(Input::Reply(request.no, random_reply(request.verb, dice, grant, block)));
+    }
+
+    /// What a renewal brings that asked for tokens: sometimes none, sometimes those of a counter that was lost.
+    fn block(&mut self, verb: Verb, dice: u8) -> Option<Block> {
+        let Verb::Renew { tokens, .. } = verb else { return None };
+        if dice % 32 == 3 {
+            self.counter = u64::from(dice);
+        }
+        let first = token(self.counter + 1);
+        self.counter += u64::from(tokens);
+        (tokens > 0 && dice % 16 != 4).then_some(Block { first, count: tokens })
     }
 
     fn look(&mut self) {
         self.world.handle(Input::Tick);
         for event in self.world.events() {
             assert!(!self.told.contains(&Event::Done), "nothing is told after done: {event:?}");
-            if matches!(event, Event::Granted(_)) {
-                assert!(!self.told.iter().any(|told| matches!(told, Event::Failed(_) | Event::Granted(_))));
+            if let Event::Granted(token) = event {
+                let over = |told: &Event<Fault>| matches!(told, Event::Failed(_) | Event::Lost(_) | Event::Detached);
+                assert!(!self.told.iter().any(over), "a grant is not told once it is over");
                 assert!(!self.released, "a grant is not told after a release went out");
+                assert!(self.last_token.is_none() || core::mem::take(&mut self.handed_on), "each hold is told once");
+                assert!(self.last_token < Some(token), "tokens rise: {:?}, then {token}", self.last_token);
+                assert_eq!(self.world.holder.token(), Some(token));
+                self.last_token = Some(token);
             }
             self.told.push(event);
         }
@@ -679,8 +925,17 @@ proptest! {
         let wait = if once { Wait::Once } else { Wait::Until(Instant::from_nanos(1_030_000_000_000)) };
         let renew = if fixed { Renewal::Off } else { Renewal::Auto };
         let world = World::new(wait, HoldPolicy { renew, ..HoldPolicy::with_ttl(TTL) }, full);
-        let mut laws =
-            Laws { world, open: Vec::new(), answered: Vec::new(), deadline: None, released: false, told: Vec::new() };
+        let mut laws = Laws {
+            world,
+            open: Vec::new(),
+            answered: Vec::new(),
+            deadline: None,
+            released: false,
+            handed_on: false,
+            last_token: None,
+            counter: 7,
+            told: Vec::new(),
+        };
         laws.look();
         for step in steps {
             laws.step(step);

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::guard::Released;
 use futures_util::future::{Either, select};
 use leasehold_core::{
-    Failed, HoldPolicy, Input, Instant, Reply, ReqNo, Request, ResourceName, Start, Token, Trouble, Wait, Want,
+    Failed, HoldPolicy, Input, Instant, Reply, ReqNo, Request, ResourceName, Start, Token, Trouble, Verb, Wait, Want,
 };
 use std::pin::pin;
 use std::sync::Arc;
@@ -110,7 +110,11 @@ impl Driver {
             return Ok(Released::Released);
         }
         for request in moved.requests {
-            self.send_release(claimant, request).await;
+            match request.verb {
+                Verb::Release { .. } => self.send_release(claimant, request).await,
+                // A renewal that was due at this moment; the release does not wait for it.
+                _ => self.dispatch(claimant, request),
+            }
         }
         let ended = |inner: &mut Inner| (inner.released.is_some() || inner.done).then(|| inner.released.clone());
         match claimant.until(ended).await {

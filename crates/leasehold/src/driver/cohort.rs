@@ -6,14 +6,14 @@
 use super::acquire::Order;
 use super::claimant::{Claimant, Inner, OnLost};
 use super::timers::Planned;
-use super::{Driver, Due, shut_down};
+use super::{Cause, Driver, Due, shut_down};
 use crate::engine::Route;
 use crate::error::Error;
 use crate::observer::{Failure, What};
 use futures_util::future::{Either, select};
 use leasehold_core::{
-    Cohort as Machine, Contention, Failed, Input, Instant, Joined, Reply, ReqNo, Request, Start, Ticket, Token, Trouble, Turn,
-    Wait,
+    Cohort as Machine, Contention, Failed, Input, Instant, Joined, LostWhy, Reply, ReqNo, Request, Start, Ticket, Token, Trouble,
+    Turn, Wait,
 };
 use smallvec::SmallVec;
 use std::pin::pin;
@@ -31,10 +31,12 @@ pub(super) struct Cohort {
 /// What is only touched under the cohort's lock.
 pub(super) struct State {
     machine: Machine<Seat>,
-    /// The claim that all of them share, while it may hold.
+    /// The claim that all of them share, while it may hold; there is one whenever somebody waits.
     claimant: Option<Arc<Claimant>>,
     /// How many claims in a row were granted too late.
     spent: u32,
+    /// True if the claim follows one that held, and the store was not found silent since.
+    follows: bool,
     timer: Option<Planned>,
 }
 
@@ -60,12 +62,12 @@ pub(super) struct Aftermath {
 }
 
 /// What becomes of a cohort whose claim is over.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Default)]
 enum Next {
     #[default]
     Nothing,
-    /// Those who wait want another claim.
-    Claim,
+    /// Those who wait share another claim, which asks next.
+    Claim(Arc<Claimant>),
     /// Nobody is left.
     Leave,
 }
@@ -73,7 +75,7 @@ enum Next {
 impl Cohort {
     pub(super) fn new(order: Order) -> Arc<Cohort> {
         let machine = Machine::new(order.policy.min_hold);
-        Arc::new(Cohort { order, state: Mutex::new(State { machine, claimant: None, spent: 0, timer: None }) })
+        Arc::new(Cohort { order, state: Mutex::new(State { machine, claimant: None, spent: 0, follows: false, timer: None }) })
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -82,15 +84,38 @@ impl Cohort {
 }
 
 impl Aftermath {
-    /// True if those who wait want another claim.
-    pub(super) fn wants_claim(&self) -> bool {
-        self.next == Next::Claim
+    /// True if another claim asks next.
+    pub(super) fn claims_next(&self) -> bool {
+        matches!(self.next, Next::Claim(_))
     }
 }
 
 impl State {
+    /// Why those in line do not hold.
+    fn obstacle(&self, claimant: &Claimant) -> Failed<Error> {
+        let inner = claimant.lock();
+        // Until it is answered, others may hold just as they did before.
+        let never_answered = inner.machine.deadline().is_none() && !self.follows;
+        match inner.machine.obstacle() {
+            Some(why) => why,
+            None if never_answered => Failed::Trouble(Error::unanswered()),
+            None => Failed::Held(Contention { by: Some(claimant.claim), lease_left: None }),
+        }
+    }
+
     fn shares(&self, claimant: &Arc<Claimant>) -> bool {
         self.claimant.as_ref().is_some_and(|current| Arc::ptr_eq(current, claimant))
+    }
+
+    /// True if the hold is to be renewed ahead of time, so that it can be passed on.
+    fn is_to_be_prepared(&self, claimant: &Claimant, now: Instant) -> bool {
+        let inner = claimant.lock();
+        self.machine.prepare(now, inner.machine.alone_at(), inner.machine.spare_tokens()) == Turn::Refresh
+    }
+
+    /// True if nobody has this claim, and nobody waits for it any more.
+    pub(super) fn is_rid_of(&self, claimant: &Arc<Claimant>) -> bool {
+        self.shares(claimant) && self.machine.wanted() == Turn::GiveBack
     }
 
     /// What a hold that is given back comes to: the next in line has it, or it goes back to the store.
@@ -132,12 +157,23 @@ impl Driver {
 
     fn claim_is_over(&self, state: &mut State, claimant: &Arc<Claimant>, (inner, after): (&Inner, &mut Aftermath)) {
         state.claimant = None;
+        state.follows = matches!(inner.outcome, Some(Ok(_))) && inner.lost != Some(LostWhy::Expired);
         match &inner.outcome {
             Some(Err(Failed::Spent)) => state.spent += 1,
             Some(Err(why)) => self.dismiss(state, claimant, (why, after)),
             _ => {}
         }
-        after.next = if state.machine.over() { Next::Claim } else { Next::Leave };
+        after.next = Next::Leave;
+        if state.machine.over() {
+            let cohort = claimant.cohort.as_ref().expect("a claim that is shared has those who share it");
+            match self.start_claim(cohort, state) {
+                Some(claimant) => after.next = Next::Claim(claimant),
+                None => {
+                    self.dismiss(state, claimant, (&Failed::Trouble(shut_down()), after));
+                    state.machine.over();
+                }
+            }
+        }
     }
 
     /// Tells everybody in line that nothing will come.
@@ -160,22 +196,15 @@ impl Driver {
                 self.give_back(&claimant, token, false);
             }
         }
-        match after.next {
+        match std::mem::take(&mut after.next) {
             Next::Nothing => {}
-            Next::Claim => self.claim_for(cohort),
+            Next::Claim(claimant) => self.step(&claimant, Input::Tick),
             Next::Leave => self.leave_map(cohort),
         }
     }
 
-    /// Asks the store on behalf of those in line.
-    fn claim_for(self: &Arc<Driver>, cohort: &Arc<Cohort>) {
-        if let Some(claimant) = self.start_claim(cohort) {
-            self.step(&claimant, Input::Tick);
-        }
-    }
-
-    fn start_claim(self: &Arc<Driver>, cohort: &Arc<Cohort>) -> Option<Arc<Claimant>> {
-        let mut state = cohort.lock();
+    /// The claim by which those in line will hold; it asks at its first step. `None` if the client was shut down.
+    fn start_claim(&self, cohort: &Arc<Cohort>, state: &mut State) -> Option<Arc<Claimant>> {
         let order = &cohort.order;
         let start = Start {
             claim: self.fresh_claim(),
@@ -189,28 +218,19 @@ impl Driver {
             seed: self.world.random(),
         };
         state.claimant = self.enlist(order.resource.clone(), start, Some(Arc::clone(cohort)));
-        if let Some(claimant) = &state.claimant {
-            return Some(Arc::clone(claimant));
-        }
-        // The client was shut down.
-        let mut told: SmallVec<[Seat; 1]> = SmallVec::new();
-        while let Some(seat) = state.machine.dismiss() {
-            told.push(seat);
-        }
-        state.machine.over();
-        drop(state);
-        for seat in told {
-            let _ = seat.told.send(Err(Failed::Trouble(shut_down())));
-        }
-        self.leave_map(cohort);
-        None
+        state.claimant.clone()
     }
 
     fn leave_map(&self, cohort: &Arc<Cohort>) {
         let mut cohorts = self.cohorts();
-        // Somebody may have joined since.
-        if cohort.lock().machine.is_idle() {
+        let mut state = cohort.lock();
+        // Somebody may have joined since; or it left before, and others have its place.
+        let in_map = cohorts.get(&cohort.order).is_some_and(|there| Arc::ptr_eq(there, cohort));
+        if in_map && state.machine.is_idle() {
             cohorts.remove(&cohort.order);
+            if let Some(planned) = state.timer.take() {
+                self.timers.forget(planned);
+            }
         }
     }
 
@@ -221,17 +241,16 @@ impl Driver {
         let mut state = cohort.lock();
         state.timer.take_if(|planned| planned.at <= now);
         if let Some(claimant) = state.claimant.clone() {
-            let obstacle = claimant.lock().machine.obstacle();
-            let held = || Failed::Held(Contention { by: Some(claimant.claim), lease_left: None });
+            let obstacle = state.obstacle(&claimant);
             while let Some(seat) = state.machine.give_up(now) {
-                self.tell_failed(&claimant, seat, (obstacle.clone().unwrap_or_else(held), &mut after));
+                self.tell_failed(&claimant, seat, (obstacle.clone(), &mut after));
             }
         }
         self.plan_waits(cohort, &mut state);
-        let unwanted = state.claimant.clone().filter(|_| state.machine.wanted() == Turn::GiveBack);
+        let claimant = state.claimant.clone();
         drop(state);
-        if let Some(claimant) = unwanted {
-            self.step(&claimant, Input::Cancel);
+        if let Some(claimant) = claimant {
+            self.drop_unwanted(&claimant, None);
         }
         self.finish(cohort, &mut after);
     }
@@ -277,24 +296,28 @@ impl Driver {
         let mut state = cohort.lock();
         drop(cohorts);
         let (ticket, joined) = state.machine.join(Seat { told, since: now }, give_up);
-        self.plan_waits(&cohort, &mut state);
-        let claimant = state.claimant.clone();
-        drop(state);
+        let claimant = match joined {
+            Joined::Ask => self.start_claim(&cohort, &mut state),
+            Joined::Wait | Joined::Prepare => state.claimant.clone(),
+        };
         let mut request = None;
-        match (joined, claimant) {
-            (Joined::Ask, _) => {
-                if let Some(claimant) = self.start_claim(&cohort) {
-                    self.show(&claimant, Duration::ZERO, What::Attempt);
-                    request = self.first_request(&claimant).map(|request| (claimant, request));
-                }
+        if let Some(claimant) = claimant {
+            self.plan_waits(&cohort, &mut state);
+            // Before anybody can be told what became of it.
+            self.show(&claimant, Duration::ZERO, What::Attempt);
+            let prepare = joined == Joined::Prepare && state.is_to_be_prepared(&claimant, now);
+            drop(state);
+            if joined == Joined::Ask {
+                request = self.first_request(&claimant).map(|request| (claimant, request));
+            } else if prepare {
+                self.step(&claimant, Input::Refresh);
             }
-            (joined, Some(claimant)) => {
-                self.show(&claimant, Duration::ZERO, What::Attempt);
-                if joined == Joined::Prepare {
-                    self.step(&claimant, Input::Refresh);
-                }
-            }
-            (_, None) => {}
+        } else {
+            // The client was shut down: nobody answers, which says so.
+            let alone = state.machine.dismiss();
+            state.machine.over();
+            drop((state, alone));
+            self.leave_map(&cohort);
         }
         let asks = request.as_ref().map(|(claimant, request)| (Arc::clone(claimant), request.no));
         Waiter { driver: self, cohort, ticket, verdict, asks, request, waits: true }
@@ -308,20 +331,26 @@ impl Driver {
         if let (Some(seat), Some(claimant)) = (&left, &claimant) {
             self.show(claimant, self.world.now().since(seat.since), What::Failed(Failure::Cancelled));
         }
-        let unwanted = claimant.filter(|_| state.machine.wanted() == Turn::GiveBack);
         drop(state);
-        match (unwanted, asks) {
-            (Some(claimant), Some((asked, no))) if Arc::ptr_eq(&claimant, &asked) => self.step(&claimant, Input::Abandon(no)),
-            (unwanted, asks) => {
-                if let Some((asked, no)) = asks {
-                    self.step(&asked, Input::Reply(no, Reply::Claim(Err(Error::unanswered()))));
-                    self.step(&asked, Input::AskAgain);
-                }
-                if let Some(claimant) = unwanted {
-                    self.step(&claimant, Input::Cancel);
-                }
-            }
+        if let Some(claimant) = claimant {
+            let asked = asks.as_ref().filter(|(asked, _)| Arc::ptr_eq(asked, &claimant));
+            self.drop_unwanted(&claimant, asked.map(|(_, no)| *no));
         }
+        if let Some(asked) = asks {
+            self.ask_anew(asked);
+        }
+    }
+
+    /// Withdraws the claim if nobody waits for it any more; the ask with this number goes with who left last.
+    fn drop_unwanted(self: &Arc<Driver>, claimant: &Arc<Claimant>, ask: Option<ReqNo>) {
+        let mut moved = self.advance(claimant, Cause::Left(ask));
+        self.dispatch_all(claimant, &mut moved);
+    }
+
+    /// What travelled with a task that is gone goes by the driver; nothing happens if the machine does not wait for its answer.
+    fn ask_anew(self: &Arc<Driver>, (claimant, no): (Arc<Claimant>, ReqNo)) {
+        self.step(&claimant, Input::Reply(no, Reply::Claim(Err(Error::unanswered()))));
+        self.step(&claimant, Input::AskAgain);
     }
 }
 
@@ -368,7 +397,10 @@ impl Drop for Waiter<'_> {
         }
         self.verdict.close();
         match self.verdict.try_recv() {
-            Ok(Ok((claimant, token))) => self.driver.give_back(&claimant, token, false),
+            Ok(Ok((claimant, token))) => {
+                self.driver.give_back(&claimant, token, false);
+                self.asks.take().into_iter().for_each(|asked| self.driver.ask_anew(asked));
+            }
             _ => self.driver.leave(&self.cohort, self.ticket, self.asks.take()),
         }
     }

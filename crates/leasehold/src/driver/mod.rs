@@ -23,7 +23,7 @@ use crate::observer::{Failure, Observed, Observer, What};
 use crate::world::World;
 pub(crate) use claimant::Inner;
 use leasehold_core::{
-    ClaimId, Event, Holder, Input, Instant, Manner, Reply, Request, ResourceName, Start, Timing, Token, Turn, Verb,
+    ClaimId, Event, Holder, Input, Instant, Manner, Reply, ReqNo, Request, ResourceName, Start, Timing, Token, Turn, Verb,
 };
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -138,6 +138,10 @@ impl Driver {
         let lost_before = inner.lost.is_some();
         let mut next = match cause {
             Cause::Input(input) => Some(input),
+            Cause::Left(ask) => {
+                let unwanted = state.as_deref().is_some_and(|state| state.is_rid_of(claimant));
+                unwanted.then(|| ask.map_or(Input::Cancel, Input::Abandon))
+            }
             Cause::GivenBack { token, used } => {
                 self.turn(claimant, &mut inner, (now, &mut after), (Input::Tick, state.as_deref_mut()));
                 self.give_back_as(claimant, (&mut inner, state.as_deref_mut()), (now, &mut after), (token, used))
@@ -162,7 +166,7 @@ impl Driver {
         claimant.wake_all();
         let mut moved = Moved { requests: std::mem::take(&mut after.requests), passed_on: after.passed_on };
         if let Some(cohort) = &claimant.cohort {
-            if after.wants_claim() {
+            if after.claims_next() {
                 // The release goes out before the claim that follows it, both by the driver.
                 self.dispatch_all(claimant, &mut moved);
             }
@@ -480,6 +484,8 @@ fn shut_down() -> Error {
 /// Why a claim moves.
 enum Cause {
     Input(Input<Error>),
+    /// Somebody left the line, and with it the ask of this number; the claim is withdrawn if nobody is left.
+    Left(Option<ReqNo>),
     /// Whoever has this token gives the hold back; `used` unless it never knew that it held.
     GivenBack {
         token: Token,
