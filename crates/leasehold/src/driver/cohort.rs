@@ -110,7 +110,7 @@ impl State {
     /// True if the hold is to be renewed ahead of time, so that it can be passed on.
     fn is_to_be_prepared(&self, claimant: &Claimant, now: Instant) -> bool {
         let inner = claimant.lock();
-        self.machine.prepare(now, inner.machine.alone_at(), inner.machine.spare_tokens()) == Turn::Refresh
+        self.machine.prepare(now, inner.machine.alone_at(), inner.machine.is_short_of_tokens()) == Turn::Refresh
     }
 
     /// True if nobody has this claim, and nobody waits for it any more.
