@@ -96,8 +96,8 @@ pub struct Obstacle {
 /// The answer to a claim by script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
-    /// It holds; the counter says so.
-    Granted(u64),
+    /// It holds; the counter says so, and how many tokens were set aside behind it.
+    Granted(u64, u32),
     /// It has a place.
     Queued(Obstacle),
     /// It has none.
@@ -157,7 +157,9 @@ pub fn claimed(reply: Reply) -> Result<Claimed, Malformed> {
         Reply::Int(4) => Claimed::Stale,
         Reply::Int(5) => Claimed::Again,
         Reply::List(items) => match items.as_slice() {
-            [Reply::Int(1), Reply::Int(counter)] => Claimed::Granted(u64::try_from(*counter).unwrap_or(0)),
+            [Reply::Int(1), Reply::Int(counter), Reply::Int(spare)] => {
+                Claimed::Granted(u64::try_from(*counter).unwrap_or(0), u32::try_from(*spare).unwrap_or(0))
+            }
             [Reply::Int(2), rest @ ..] => Claimed::Queued(obstacle(rest).ok_or_else(|| malformed(&reply))?),
             [Reply::Int(3), rest @ ..] => Claimed::Busy(obstacle(rest).ok_or_else(|| malformed(&reply))?),
             _ => return Err(malformed(&reply)),
@@ -294,6 +296,8 @@ pub enum Push {
         ask: ReqNo,
         /// The counter.
         counter: u64,
+        /// How many tokens were set aside behind it.
+        spare: u32,
     },
     /// An operator took the hold or the place away.
     Revoked(ClaimId),
@@ -306,7 +310,7 @@ impl Push {
         let push = match (words.next()?, words.next()?.parse().ok()?) {
             ("revoked", claim) => Push::Revoked(claim),
             ("granted", claim) => {
-                Push::Granted { claim, ask: ReqNo(words.next()?.parse().ok()?), counter: words.next()?.parse().ok()? }
+                Push::Granted { claim, ask: ReqNo(words.next()?.parse().ok()?), counter: words.next()?.parse().ok()?, spare: words.next()?.parse().ok()? }
             }
             _ => return None,
         };
@@ -389,10 +393,10 @@ mod tests {
     #[test]
     fn only_whole_messages_of_ours_are_pushes() {
         let claim = CLAIM.parse().unwrap();
-        let granted = Push::Granted { claim, ask: ReqNo(3), counter: 1_700_000_000_000_000 };
-        assert_eq!(Push::read(format!("granted {CLAIM} 3 1700000000000000").as_bytes()), Some(granted));
+        let granted = Push::Granted { claim, ask: ReqNo(3), counter: 1_700_000_000_000_000, spare: 16 };
+        assert_eq!(Push::read(format!("granted {CLAIM} 3 1700000000000000 16").as_bytes()), Some(granted));
         assert_eq!(Push::read(format!("revoked {CLAIM}").as_bytes()), Some(Push::Revoked(claim)));
-        for other in ["", "granted", &format!("granted {CLAIM} 3"), &format!("granted {CLAIM} 3 4 5"), &format!("held {CLAIM}")] {
+        for other in ["", "granted", &format!("granted {CLAIM} 3"), &format!("granted {CLAIM} 3 4"), &format!("granted {CLAIM} 3 4 5 6"), &format!("held {CLAIM}")] {
             assert_eq!(Push::read(other.as_bytes()), None, "{other}");
         }
     }

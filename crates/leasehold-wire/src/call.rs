@@ -56,7 +56,7 @@ fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
 
 /// An ask by script.
 pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, Ask)) -> Call {
-    let args = vec![
+    let mut args = vec![
         claim.to_string(),
         millis(terms.ttl).to_string(),
         millis(terms.lock_delay).to_string(),
@@ -66,6 +66,7 @@ pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, As
         micros(terms.place_margin).to_string(),
         space.channels(),
     ];
+    args.extend((ask.spare > 0).then(|| ask.spare.to_string()));
     call(&CLAIM, vec![keys.lock, keys.queue, keys.places, keys.counter], args)
 }
 

@@ -1,8 +1,8 @@
 -- claim.lua: asks for a mutex; the repeat of a holder refreshes its lease, the repeat of a waiter its place.
 -- KEYS    1 lock, 2 queue, 3 places, 4 counter
 -- ARGV    1 claim, 2 ttl_ms, 3 delay_ms, 4 number of the ask, 5 wait (1 or 0), 6 life_us of a place, 7 margin_us,
---         8 channels: what a client's channel begins with
--- returns {1, token} granted; {2, left_ms, value} queued; {3, left_ms, value} busy; 4 stale; 5 again: nothing decided yet
+--         8 channels: what a client's channel begins with, 9 how many spare tokens the grant is to bring (optional)
+-- returns {1, token, spare} granted; {2, left_ms, value} queued; {3, left_ms, value} busy; 4 stale; 5 again: nothing decided yet
 -- O(1) amortised: at most 100 dead entries of the queue are passed per call.
 local call, CHANNELS = redis.call, ARGV[8]
 local LOCK, QUEUE, PLACES, COUNTER = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -16,6 +16,7 @@ if value and ARGV[4] == '1' and ARGV[5] == '1' and not string.find(value, ARGV[1
   -- The last whole millisecond begun before `till`, and one more.
   local ends = string.format('%.0f', string.sub(till, 1, -4) + 1)
   local place = '1 1 ' .. till .. ' ' .. ARGV[7] .. ' ' .. ARGV[3]
+  if ARGV[9] then place = place .. ' ' .. ARGV[9] end
   call('HSET', PLACES, ARGV[1], place)
   if call('RPUSH', QUEUE, '1 ' .. ARGV[1]) == 1 then
     call('PEXPIREAT', QUEUE, ends)

@@ -3,10 +3,10 @@
 local id, ttl, delay, ask = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 local function hold(value)
-  local token = call('INCR', COUNTER)
+  local token, spare = take_token(tonumber(ARGV[9]) or 0)
   call('SET', LOCK, value, 'PX', format('%.0f', ttl + delay))
   withdraw(id)
-  return { 1, token }
+  return { 1, token, spare }
 end
 
 -- Never shortens the lease, nor the delay behind it.
@@ -16,7 +16,7 @@ local function refresh(left, kept)
   local whole = math.max(left - kept, ttl) + math.max(delay, kept)
   if whole ~= left then call('PEXPIRE', LOCK, format('%.0f', whole)) end
   withdraw(id)
-  return { 1, token }
+  return { 1, token, 0 }
 end
 
 -- Enters the queue or refreshes the place in it, which keeps the latest end and the largest number.
@@ -29,6 +29,7 @@ local function queue_up()
     if tonumber(place.ask) > tonumber(ask) then last = place.ask end
   end
   local text = no .. ' ' .. last .. ' ' .. format('%.0f', till) .. ' ' .. ARGV[7] .. ' ' .. ARGV[3]
+  if ARGV[9] then text = text .. ' ' .. ARGV[9] end
   call('HSET', PLACES, id, text)
   local entry, alone = no .. ' ' .. id, false
   local entered = place and place.no == no

@@ -3,7 +3,7 @@
 -- Put into the scripts that need it, behind their first half, which names call, LOCK, QUEUE, PLACES, COUNTER (keys) and
 -- CHANNELS (what a client's channel begins with).
 -- An entry of the queue is "<number of the ask that entered it> <claim>"; a place is
--- "<number at entry> <last ask> <until_us> <margin_us> <delay_ms>". An entry without a place of the same number is dead.
+-- "<number at entry> <last ask> <until_us> <margin_us> <delay_ms>", and " <spare>" if the grant is to bring spare tokens. An entry without a place of the same number is dead.
 local match, sub, format, floor = string.match, string.sub, string.format, math.floor
 
 local now_us
@@ -18,9 +18,11 @@ end
 local function place_of(claim)
   local text = call('HGET', PLACES, claim)
   if not text then return nil end
-  local no, ask, till, margin, delay = match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  local no, ask, till, margin, delay, spare = match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$')
   if not no then return nil end
-  return { no = no, ask = ask, till = tonumber(till), margin = tonumber(margin), delay = tonumber(delay) }
+  return {
+    no = no, ask = ask, till = tonumber(till), margin = tonumber(margin), delay = tonumber(delay), spare = tonumber(spare) or 0,
+  }
 end
 
 -- Lets `key` live until `till` (µs) at least, never shorter than it would; false if there is no such key.
@@ -90,11 +92,20 @@ local function tell(claim, text)
   redis.pcall('PUBLISH', CHANNELS .. sub(claim, 1, 16), text)
 end
 
+-- The token of a grant, and how many were set aside behind it: `spare`, or none where the counter would overtake the clock
+-- that it is raised to.
+local function take_token(spare)
+  local token = call('INCR', COUNTER)
+  if spare == 0 or token + spare > now() then return token, 0 end
+  call('INCRBY', COUNTER, spare)
+  return token, spare
+end
+
 -- Makes a waiter the holder for the rest of its place. The counter first: if it fails, nothing is granted.
 local function promote(claim, place)
-  local token = call('INCR', COUNTER)
+  local token, spare = take_token(place.spare)
   call('SET', LOCK, claim .. '+' .. place.delay, 'PXAT', format('%.0f', floor(place.till / 1000) + place.delay))
-  tell(claim, 'granted ' .. claim .. ' ' .. place.ask .. ' ' .. format('%.0f', token))
+  tell(claim, 'granted ' .. claim .. ' ' .. place.ask .. ' ' .. format('%.0f', token) .. ' ' .. spare)
 end
 
 -- Drops the dead entries, in order of the rest. O(entries), at most once per as many withdrawals.

@@ -26,15 +26,21 @@ if entry then
   local claim = string.sub(entry, -32)
   local place = call('HGET', PLACES, claim)
   if place then
-    local no, ask, till, margin = string.match(place, '^(%d+) (%d+) (%d+) (%d+) 0$')
+    local no, ask, till, margin, spare = string.match(place, '^(%d+) (%d+) (%d+) (%d+) 0 ?(%d*)$')
     local time = call('TIME')
-    if no == string.sub(entry, 1, -34) and till - (time[1] * 1000000 + time[2]) >= margin + 0 then
+    local now = time[1] * 1000000 + time[2]
+    if no == string.sub(entry, 1, -34) and till - now >= margin + 0 then
       -- The counter first: if it fails, nothing is granted.
       local token = call('INCR', COUNTER)
+      if spare == '' or token + spare > now then
+        spare = '0'
+      else
+        call('INCRBY', COUNTER, spare)
+      end
       call('HDEL', PLACES, claim)
       -- Microseconds without their last three digits are whole milliseconds.
       call('SET', LOCK, claim .. '+0', 'PXAT', string.sub(till, 1, -4))
-      redis.pcall('PUBLISH', CHANNELS .. string.sub(claim, 1, 16), 'granted ' .. claim .. ' ' .. ask .. ' ' .. string.format('%.0f', token))
+      redis.pcall('PUBLISH', CHANNELS .. string.sub(claim, 1, 16), 'granted ' .. claim .. ' ' .. ask .. ' ' .. string.format('%.0f', token) .. ' ' .. spare)
       return 1
     end
   end

@@ -274,12 +274,12 @@ impl Inner {
         let [_, Value::BulkString(message)] = data.as_slice() else { return };
         match Push::read(message) {
             Some(Push::Revoked(claim)) => self.tell(Notice::Revoked(claim)),
-            Some(Push::Granted { claim, ask, counter }) => {
+            Some(Push::Granted { claim, ask, counter, spare }) => {
                 let floor = self.floor.load(Ordering::Acquire);
                 match Token::new(0, counter).filter(|token| token.counter() >= floor) {
                     Some(token) => {
                         self.stands(claim, HoldState::Held, Some(token));
-                        self.tell(Notice::Granted(Grant { claim, token, spare: 0, bound: Bound::FromAsk(ask) }));
+                        self.tell(Notice::Granted(Grant { claim, token, spare, bound: Bound::FromAsk(ask) }));
                     }
                     // Not a grant: the store has lost its counter. Once that is raised, the waiter asks again.
                     None => self.world.clone().spawn(self.raise_and_ask_again(claim)),

@@ -109,7 +109,7 @@ fn settle_claim(inner: &Inner, (claim, by): (ClaimId, LinkId), call: &ClaimCall,
 async fn ask_natively(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
     let ask = NativeClaim::new(&inner.target.space, &call.resource, (call.claim, call.terms));
     match native(link.native(&ask, call.io_deadline).await?)? {
-        Native::Set(Ok(counter)) => Ok(granted(inner, call, counter)),
+        Native::Set(Ok(counter)) => Ok(granted(inner, call, (counter, 0))),
         Native::Set(Err(refusal)) => Ok(Outcome::NoToken(Some(Fault::refused(refusal, "INCR")))),
         Native::Refused(refusal) => Err(Fault::refused(refusal, "SET")),
         // Who waits asks at once by script, and is told there by whom it is held: not worth a request here.
@@ -147,7 +147,7 @@ async fn ask_by_script(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<O
     let ask = claim(space, space.keys(&call.resource), call.claim, (call.terms, call.ask));
     for _ in 0..MOST_CALLS {
         return Ok(match claimed(link.call(&ask, call.io_deadline).await?)? {
-            Claimed::Granted(counter) => granted(inner, call, counter),
+            Claimed::Granted(counter, spare) => granted(inner, call, (counter, spare)),
             Claimed::Queued(obstacle) => Outcome::Reply(ClaimReply::Queued(contention(&obstacle))),
             Claimed::Busy(obstacle) => Outcome::Reply(ClaimReply::Busy(contention(&obstacle))),
             Claimed::Stale => Outcome::Reply(ClaimReply::Stale),
@@ -162,12 +162,12 @@ fn contention(obstacle: &Obstacle) -> Contention {
 }
 
 /// A grant, if the counter is not below the floor.
-fn granted(inner: &Inner, call: &ClaimCall, counter: u64) -> Outcome {
+fn granted(inner: &Inner, call: &ClaimCall, (counter, spare): (u64, u32)) -> Outcome {
     let floor = inner.floor.load(Ordering::Acquire);
     match Token::new(0, counter).filter(|token| token.counter() >= floor) {
         Some(token) => {
             let bound = Bound::FromSend(call.terms.ttl);
-            Outcome::Reply(ClaimReply::Granted(Grant { claim: call.claim, token, spare: 0, bound }))
+            Outcome::Reply(ClaimReply::Granted(Grant { claim: call.claim, token, spare, bound }))
         }
         None => Outcome::NoToken(None),
     }
