@@ -620,3 +620,113 @@ fn a_hold_that_was_told_is_not_withdrawn_with_the_last_in_line() {
         nothing_left(&one).await;
     });
 }
+
+/// A small random source, so that a run is told by its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) % sides
+    }
+}
+
+/// What the observer saw of attempts: how many began, and how many were seen to their end.
+#[derive(Default)]
+struct Attempts {
+    begun: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Observer for Attempts {
+    fn saw(&self, event: &Observed) {
+        match &event.what {
+            What::Attempt => self.begun.fetch_add(1, Ordering::SeqCst),
+            What::Granted(_) | What::Failed(_) => {
+                let ended = self.ended.fetch_add(1, Ordering::SeqCst) + 1;
+                assert!(ended <= self.begun.load(Ordering::SeqCst), "nothing ends that did not begin");
+                ended
+            }
+            _ => 0,
+        };
+    }
+}
+
+/// One visit of one task: it takes what it gets, or leaves before.
+async fn visit(client: &Client, resource: &Resource, mut dice: Dice) {
+    let policies = [
+        lock(client).ttl(Duration::from_millis(400)),
+        lock(client).ttl(Duration::from_millis(500)).renew(Renewal::Off),
+        lock(client).ttl(Duration::from_millis(600)).full_ttl(true).max_hold(Duration::from_millis(50)),
+        lock(client).ttl(Duration::from_millis(700)).min_hold(Duration::from_millis(2)),
+    ];
+    let lock = &policies[dice.roll(8).saturating_sub(4) as usize];
+    let guard = match dice.roll(4) {
+        0 => timeout(Duration::from_micros(dice.roll(30_000)), lock.acquire()).await.ok().map(|got| got.unwrap()),
+        1 => lock.acquire_timeout(Duration::from_micros(dice.roll(60_000))).await.ok().flatten(),
+        _ => Some(lock.acquire().await.unwrap()),
+    };
+    let Some(guard) = guard else { return };
+    if guard.check(Duration::from_millis(50)).is_ok() {
+        resource.used_under(&guard).await;
+    }
+    if dice.roll(10) == 0 {
+        sleep(Duration::from_millis(dice.roll(500))).await;
+    }
+    if dice.roll(2) == 0 {
+        let _ = guard.release().await;
+    }
+}
+
+/// A store that stops and fails at any time.
+async fn trouble(store: &MemoryStore, mut dice: Dice) {
+    for _ in 0..15 {
+        sleep(Duration::from_millis(dice.roll(150))).await;
+        match dice.roll(3) {
+            0 => store.fail(Some(leasehold::Error::unavailable("the store is loading"))),
+            _ => store.freeze(),
+        }
+        sleep(Duration::from_millis(dice.roll(400))).await;
+        store.fail(None);
+        store.thaw();
+    }
+}
+
+#[test]
+fn in_trouble_no_two_hold_tokens_rise_and_no_line_is_forgotten() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+    play(async move {
+        let (store, attempts, resource) = (MemoryStore::new(), Arc::new(Attempts::default()), Arc::new(Resource::default()));
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let engine = store.clone();
+            let connect = |context: leasehold::engine::Context| async move {
+                Ok(engine.engine(&context.world, context.client, context.about))
+            };
+            let builder = Client::builder().observer(Arc::clone(&attempts) as Arc<dyn Observer>);
+            clients.push(builder.connect_with(connect).await.unwrap());
+        }
+        let over = Arc::new(AtomicUsize::new(0));
+        let mut tasks = Vec::new();
+        for task in 0..24u64 {
+            let (client, resource, over) = (clients[task as usize % 3].clone(), Arc::clone(&resource), Arc::clone(&over));
+            tasks.push(tokio::spawn(async move {
+                let mut dice = Dice(seed * 1_000_003 + task * 7_919 + 1);
+                while over.load(Ordering::SeqCst) == 0 {
+                    visit(&client, &resource, Dice(dice.roll(u64::MAX) | 1)).await;
+                }
+            }));
+        }
+        trouble(&store, Dice(seed * 31 + 5)).await;
+        over.store(1, Ordering::SeqCst);
+        for task in tasks {
+            timeout(SOON, task).await.expect("no line is forgotten").unwrap();
+        }
+        nothing_left(&clients[0]).await;
+        let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        until("every attempt's end", async || count(&attempts.begun) == count(&attempts.ended)).await;
+        assert!(count(&attempts.begun) > 100);
+    });
+}
