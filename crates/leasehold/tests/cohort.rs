@@ -621,6 +621,48 @@ fn a_hold_that_was_told_is_not_withdrawn_with_the_last_in_line() {
     });
 }
 
+#[test]
+fn tokens_rise_along_a_line_whose_store_loses_its_counter() {
+    let mut server = support::redis::RedisServer::start();
+    let url = server.url();
+    play(async {
+        let (one, other) = (client(&url).await, client(&url).await);
+        let counter = server.keys().into_iter().find(|key| key.contains("counter") || key.contains("token"));
+        let mut last = 0;
+        for round in 0..3 {
+            let mut held = lock(&one).acquire().await.unwrap();
+            let mut line = Vec::new();
+            for _ in 0..30 {
+                line.push(in_line(lock(&one)).await);
+            }
+            for next in line {
+                match round {
+                    0 => {
+                        let _: i64 = server.query(&["DEL", counter.as_ref().expect("there is a counter")]);
+                    }
+                    1 => {
+                        let _: String = server.query(&["FLUSHALL"]);
+                    }
+                    _ => {}
+                }
+                assert!(held.token().as_u64() > last, "round {round}");
+                last = held.token().as_u64();
+                let _ = held.release().await;
+                held = got(next).await;
+            }
+            for client in [&one, &other] {
+                assert!(held.token().as_u64() > last, "round {round}");
+                last = held.token().as_u64();
+                let _ = held.release().await;
+                held = timeout(SOON, lock(client).acquire()).await.unwrap().unwrap();
+            }
+            held.release().await.unwrap();
+            server.kill();
+            server.restart();
+        }
+    });
+}
+
 /// A small random source, so that a run is told by its seed.
 struct Dice(u64);
 
