@@ -663,6 +663,49 @@ fn tokens_rise_along_a_line_whose_store_loses_its_counter() {
     });
 }
 
+#[test]
+fn an_ask_ends_with_the_runtime_that_carried_it_and_the_line_asks_by_the_driver() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (home, other) = (runtime(), runtime());
+    let store = MemoryStore::new();
+    let one = home.block_on(client_of(&store));
+    store.freeze();
+    // Its ask is on its way, and is everybody's.
+    let first = home.block_on(in_line(lock(&one)));
+    let second = other.block_on(in_line(lock(&one)));
+    home.shutdown_timeout(SOON);
+    assert!(first.is_finished());
+    store.thaw();
+    let begun = std::time::Instant::now();
+    other.block_on(async {
+        got(second).await.release().await.unwrap();
+        nothing_left(&one).await;
+    });
+    // An ask that nobody carries is given up after two seconds.
+    assert!(begun.elapsed() < Duration::from_millis(1_900), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn every_attempt_is_seen_to_its_end_by_a_shutdown_too() {
+    play(async {
+        let attempts = Arc::new(Attempts::default());
+        let builder = Client::builder().observer(Arc::clone(&attempts) as Arc<dyn Observer>);
+        let one = builder.connect("memory:seen_by_a_shutdown").await.unwrap();
+        let (first, second) = (lock(&one), lock(&one).ttl(Duration::from_secs(9)));
+        let held = first.acquire().await.unwrap();
+        let waits: Vec<_> = join_all([&first, &first, &second, &second].map(|lock| impatient(lock.clone(), SOON))).await;
+        one.shutdown().await;
+        for wait in waits {
+            assert_eq!(timeout(SOON, wait).await.unwrap().unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+        }
+        assert_eq!(first.acquire().await.unwrap_err().kind(), ErrorKind::Unavailable);
+        drop(held);
+        let count = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+        until("every attempt's end", async || count(&attempts.ended) == 5).await;
+        assert_eq!(count(&attempts.begun), 5);
+    });
+}
+
 /// A small random source, so that a run is told by its seed.
 struct Dice(u64);
 
