@@ -740,7 +740,7 @@ impl Observer for Attempts {
 }
 
 /// One visit of one task: it takes what it gets, or leaves before.
-async fn visit(client: &Client, resource: &Resource, mut dice: Dice) {
+async fn visit(client: &Client, resource: Option<&Resource>, mut dice: Dice) {
     let policies = [
         lock(client).ttl(Duration::from_millis(400)),
         lock(client).ttl(Duration::from_millis(500)).renew(Renewal::Off),
@@ -754,7 +754,9 @@ async fn visit(client: &Client, resource: &Resource, mut dice: Dice) {
         _ => Some(lock.acquire().await.unwrap()),
     };
     let Some(guard) = guard else { return };
-    if guard.check(Duration::from_millis(50)).is_ok() {
+    if guard.check(Duration::from_millis(50)).is_ok()
+        && let Some(resource) = resource
+    {
         resource.used_under(&guard).await;
     }
     if dice.roll(10) == 0 {
@@ -765,10 +767,14 @@ async fn visit(client: &Client, resource: &Resource, mut dice: Dice) {
     }
 }
 
-/// A store that stops and fails at any time.
-async fn trouble(store: &MemoryStore, mut dice: Dice) {
+/// A store that stops and fails at any time, and forgets who holds if it is to be `forgetful`.
+async fn trouble(store: &MemoryStore, mut dice: Dice, forgetful: bool) {
+    let resource = ResourceName::new("a").unwrap();
     for _ in 0..15 {
         sleep(Duration::from_millis(dice.roll(150))).await;
+        if forgetful {
+            store.expire(&resource);
+        }
         match dice.roll(3) {
             0 => store.fail(Some(leasehold::Error::unavailable("the store is loading"))),
             _ => store.freeze(),
@@ -780,7 +786,16 @@ async fn trouble(store: &MemoryStore, mut dice: Dice) {
 }
 
 #[test]
-fn in_trouble_no_two_hold_tokens_rise_and_no_line_is_forgotten() {
+fn in_trouble_no_two_hold_and_tokens_rise_and_no_line_is_forgotten() {
+    a_run_in_trouble(false);
+}
+
+#[test]
+fn a_store_that_forgets_who_holds_forgets_no_line() {
+    a_run_in_trouble(true);
+}
+
+fn a_run_in_trouble(forgetful: bool) {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     play(async move {
         let (store, attempts, resource) = (MemoryStore::new(), Arc::new(Attempts::default()), Arc::new(Resource::default()));
@@ -800,11 +815,11 @@ fn in_trouble_no_two_hold_tokens_rise_and_no_line_is_forgotten() {
             tasks.push(tokio::spawn(async move {
                 let mut dice = Dice(seed * 1_000_003 + task * 7_919 + 1);
                 while over.load(Ordering::SeqCst) == 0 {
-                    visit(&client, &resource, Dice(dice.roll(u64::MAX) | 1)).await;
+                    visit(&client, (!forgetful).then_some(&*resource), Dice(dice.roll(u64::MAX) | 1)).await;
                 }
             }));
         }
-        trouble(&store, Dice(seed * 31 + 5)).await;
+        trouble(&store, Dice(seed * 31 + 5), forgetful).await;
         over.store(1, Ordering::SeqCst);
         for task in tasks {
             timeout(SOON, task).await.expect("no line is forgotten").unwrap();
