@@ -309,9 +309,12 @@ impl Push {
         let mut words = std::str::from_utf8(message).ok()?.split(' ');
         let push = match (words.next()?, words.next()?.parse().ok()?) {
             ("revoked", claim) => Push::Revoked(claim),
-            ("granted", claim) => {
-                Push::Granted { claim, ask: ReqNo(words.next()?.parse().ok()?), counter: words.next()?.parse().ok()?, spare: words.next()?.parse().ok()? }
-            }
+            ("granted", claim) => Push::Granted {
+                claim,
+                ask: ReqNo(words.next()?.parse().ok()?),
+                counter: words.next()?.parse().ok()?,
+                spare: words.next()?.parse().ok()?,
+            },
             _ => return None,
         };
         words.next().is_none().then_some(push)
@@ -396,7 +399,14 @@ mod tests {
         let granted = Push::Granted { claim, ask: ReqNo(3), counter: 1_700_000_000_000_000, spare: 16 };
         assert_eq!(Push::read(format!("granted {CLAIM} 3 1700000000000000 16").as_bytes()), Some(granted));
         assert_eq!(Push::read(format!("revoked {CLAIM}").as_bytes()), Some(Push::Revoked(claim)));
-        for other in ["", "granted", &format!("granted {CLAIM} 3"), &format!("granted {CLAIM} 3 4"), &format!("granted {CLAIM} 3 4 5 6"), &format!("held {CLAIM}")] {
+        for other in [
+            "",
+            "granted",
+            &format!("granted {CLAIM} 3"),
+            &format!("granted {CLAIM} 3 4"),
+            &format!("granted {CLAIM} 3 4 5 6"),
+            &format!("held {CLAIM}"),
+        ] {
             assert_eq!(Push::read(other.as_bytes()), None, "{other}");
         }
     }

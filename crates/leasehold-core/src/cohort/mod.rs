@@ -33,9 +33,6 @@ const TENURE: Duration = Duration::from_millis(50);
 /// How many hand-offs a tenure has at most within that time.
 const HAND_OFFS: u32 = 16;
 
-/// News of who waits in the store are asked for once they are older than this, so that they are seldom too old.
-const STALE: Duration = Duration::from_millis(25);
-
 /// Who waits in a process for one resource, and what becomes of its hold.
 #[derive(Debug)]
 pub struct Cohort<W> {
@@ -76,8 +73,6 @@ pub enum Joined {
 pub enum Turn {
     /// Nothing.
     Stay,
-    /// Renew it, for tokens and for news of who waits.
-    Refresh,
     /// Pass it on to the first in line.
     HandOn,
     /// Give it back to the store.
@@ -155,13 +150,13 @@ impl<W> Cohort<W> {
         Some(who)
     }
 
-    /// Whether to renew the hold ahead of time, so that it can be passed on: its claim was last said to be alone at
-    /// `alone_at`, and is short of tokens or not.
-    pub fn prepare(&self, now: Instant, alone_at: Option<Instant>, short: bool) -> Turn {
-        let Stage::Held { .. } = self.stage else { return Turn::Stay };
-        let stale = alone_at.is_none_or(|at| now.since(at) > STALE);
-        let needed = !self.line.is_empty() && (stale || short);
-        if needed { Turn::Refresh } else { Turn::Stay }
+    /// How often the hold will be passed on in this tenure, unless nobody waits in the store; `None` if nobody holds, or nobody
+    /// waits here.
+    pub fn hand_offs_left(&self) -> Option<u32> {
+        match self.stage {
+            Stage::Held { tenure, .. } if !self.line.is_empty() => Some(HAND_OFFS.saturating_sub(tenure.hand_offs)),
+            _ => None,
+        }
     }
 
     /// Whoever held gave the hold back; `used` unless it never knew of it.

@@ -42,11 +42,12 @@ fn the_first_to_wait_for_a_hold_of_the_process_has_it_prepared() {
     let mut cohort = held(0);
     assert_eq!(join(&mut cohort, 2).1, Joined::Prepare);
     assert_eq!(join(&mut cohort, 3).1, Joined::Wait);
-    assert_eq!(cohort.prepare(at(1), None, false), Turn::Refresh, "nobody knows who waits in the store");
-    assert_eq!(cohort.prepare(at(30), Some(at(10)), false), Turn::Stay);
-    assert_eq!(cohort.prepare(at(30), Some(at(4)), false), Turn::Refresh, "old news");
-    assert_eq!(cohort.prepare(at(30), Some(at(10)), true), Turn::Refresh, "few tokens");
-    assert_eq!(held(0).prepare(at(1), None, true), Turn::Stay, "nobody waits here");
+    assert_eq!(cohort.hand_offs_left(), Some(16));
+    assert_eq!(cohort.freed(at(1), true, None), Turn::HandOn);
+    assert_eq!(cohort.hand_offs_left(), None, "nobody holds");
+    cohort.granted(at(1));
+    assert_eq!(cohort.hand_offs_left(), Some(15));
+    assert_eq!(held(0).hand_offs_left(), None, "nobody waits here");
 }
 
 #[test]
@@ -221,7 +222,7 @@ fn wait_of_a_rival(hold: u64, comes: u64) -> u64 {
     let mut cohort = held(20);
     let (mut now, mut alone_at) = (0, None);
     loop {
-        if cohort.prepare(at(now), alone_at, false) == Turn::Refresh {
+        if alone_at.is_none_or(|alone_at| at(now).since(alone_at) > Duration::from_millis(25)) {
             alone_at = (now < comes).then_some(at(now));
         }
         now += hold;

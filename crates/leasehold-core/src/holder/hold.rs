@@ -6,7 +6,7 @@ use super::{Event, Failed, Holder, LostWhy, Phase, Start, Trouble, Verb};
 use crate::policy::Renewal;
 use crate::time::Instant;
 use crate::token::Token;
-use crate::verb::{Block, Grant, RenewReply, Renewed};
+use crate::verb::{Block, Bound, Grant, RenewReply, Renewed};
 use core::time::Duration;
 
 /// How many tokens are set aside at once for hand-offs inside the process.
@@ -15,6 +15,9 @@ const BLOCK: u32 = 16;
 /// How many at most, while nobody else waits in the store and hand-offs come faster than the store answers. Those that are not
 /// used are gaps, so few are taken while the tenure may end soon.
 const LARGEST_BLOCK: u32 = 128;
+
+/// News of who waits are asked for once they are older than this, so that they are seldom too old to go by.
+const STALE: Duration = Duration::from_millis(25);
 
 /// A lease as the holder counts it: so long, from the sending of the request that won it.
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +34,10 @@ pub(super) struct Hold {
     needs_token: bool,
     /// For hand-offs inside the process.
     pub(super) spare: SpareTokens,
-    /// When the store was last asked and said that no other claim waits.
-    pub(super) alone_at: Option<Instant>,
+    /// When the store was last asked and said whether other claims wait.
+    news_at: Option<Instant>,
+    /// What it said.
+    others_wait: bool,
     /// True if the next renewal brings more of them.
     refill: bool,
     /// How many are asked for at once.
@@ -87,9 +92,16 @@ impl Hold {
         }
     }
 
-    /// True if there are too few tokens for the hand-offs until the store has answered.
-    pub(super) fn is_short(&self) -> bool {
-        self.spare.count() < self.block / 2
+    /// When the store was last asked, if it said that no other claim waits.
+    pub(super) fn alone_at(&self) -> Option<Instant> {
+        self.news_at.filter(|_| !self.others_wait)
+    }
+
+    /// True if there are too few tokens for the hand-offs until the store has answered, or the news of who waits are old.
+    pub(super) fn needs_refresh(&self, now: Instant, hand_offs: u32) -> bool {
+        let until_answered = self.block / 2;
+        let tokens = if self.others_wait { until_answered.min(hand_offs) } else { until_answered };
+        self.spare.count() < tokens || self.news_at.is_none_or(|at| now.since(at) > STALE)
     }
 
     fn take_token(&mut self) -> Option<Token> {
@@ -128,7 +140,9 @@ impl<E: Trouble> Holder<E> {
             token: grant.token,
             needs_token: false,
             spare: SpareTokens::default(),
-            alone_at: None,
+            // Who was granted out of a queue is seldom the last in it.
+            news_at: matches!(grant.bound, Bound::FromAsk(_)).then_some(now),
+            others_wait: true,
             refill: false,
             block: BLOCK,
             deadline: self.start.timing.deadline(lease.sent_at, lease.span),
@@ -167,7 +181,7 @@ impl<E: Trouble> Holder<E> {
 
     fn take_news(&mut self, call: Call, renewed: Renewed) {
         let Phase::Held(hold) = &mut self.phase else { return };
-        hold.alone_at = (!renewed.others_wait).then_some(call.sent_at);
+        (hold.news_at, hold.others_wait) = (Some(call.sent_at), renewed.others_wait);
         if renewed.others_wait {
             hold.block = BLOCK;
         }
@@ -206,7 +220,7 @@ impl<E: Trouble> Holder<E> {
         hold.granted_at = now;
         hold.in_doubt = false;
         hold.needs_token = hold.take_token().is_none();
-        if hold.needs_token && hold.alone_at.is_some() {
+        if hold.needs_token && !hold.others_wait {
             hold.block = (hold.block * 2).min(LARGEST_BLOCK);
         }
         hold.told = !hold.needs_token && !self.start.needs_full_ttl() && now < hold.doubt_at();

@@ -326,15 +326,15 @@ impl<E: Trouble> Holder<E> {
         }
     }
 
-    /// True if it holds with few tokens for hand-offs inside the process.
-    pub fn is_short_of_tokens(&self) -> bool {
-        matches!(&self.phase, Phase::Held(hold) if hold.is_short())
+    /// True if it holds and is to be renewed ahead of time for so many hand-offs: it is short of tokens, or of news.
+    pub fn needs_refresh(&self, now: Instant, hand_offs: u32) -> bool {
+        matches!(&self.phase, Phase::Held(hold) if hold.needs_refresh(now, hand_offs))
     }
 
     /// When the store was asked last and said that no other claim waits; `None` if it has not, or has said otherwise since.
     pub fn alone_at(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Held(hold) => hold.alone_at,
+            Phase::Held(hold) => hold.alone_at(),
             _ => None,
         }
     }

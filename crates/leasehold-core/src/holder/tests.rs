@@ -620,6 +620,28 @@ fn a_renewal_that_left_before_the_hand_off_and_brings_no_token_is_followed_at_on
 }
 
 #[test]
+fn a_hold_is_refreshed_for_its_line_when_tokens_run_short_or_news_are_old() {
+    let mut world = World::waiting();
+    let ask = world.request();
+    let grant = Grant { spare: 16, ..world.grant_of(Bound::FromAsk(ask.no)) };
+    world.handle(Input::Granted(grant));
+    assert!(!world.holder.needs_refresh(world.now, 16), "out of a queue, with tokens");
+    for _ in 0..9 {
+        world.handle(Input::HandOn);
+    }
+    assert!(world.holder.needs_refresh(world.now, 16), "few tokens");
+    assert!(!world.holder.needs_refresh(world.now, 7), "enough for the rest of the tenure");
+    world.events();
+    world.handle(Input::Refresh);
+    let renew = world.request();
+    assert_eq!(renew.verb, Verb::Renew { detached: false, tokens: 16 });
+    world.renewed(renew.no, Some((100, 16)), true);
+    assert!(!world.holder.needs_refresh(world.now, 16), "that others wait is news too");
+    world.pass(Duration::from_millis(26));
+    assert!(world.holder.needs_refresh(world.now, 16), "old news");
+}
+
+#[test]
 fn tokens_out_of_order_are_not_used() {
     let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 16);
     for first in [1, 7, 8, 23] {

@@ -110,7 +110,7 @@ impl State {
     /// True if the hold is to be renewed ahead of time, so that it can be passed on.
     fn is_to_be_prepared(&self, claimant: &Claimant, now: Instant) -> bool {
         let inner = claimant.lock();
-        self.machine.prepare(now, inner.machine.alone_at(), inner.machine.is_short_of_tokens()) == Turn::Refresh
+        self.machine.hand_offs_left().is_some_and(|left| inner.machine.needs_refresh(now, left))
     }
 
     /// True if nobody has this claim, and nobody waits for it any more.
@@ -150,8 +150,8 @@ impl Driver {
             self.show(claimant, now.since(seat.since), What::Granted(token));
             after.told.push((seat, Ok((Arc::clone(claimant), token))));
         }
-        let (alone_at, short) = (inner.machine.alone_at(), inner.machine.is_short_of_tokens());
-        let refresh = granted.is_some() && state.machine.prepare(now, alone_at, short) == Turn::Refresh;
+        let left = granted.and_then(|_| state.machine.hand_offs_left());
+        let refresh = left.is_some_and(|left| inner.machine.needs_refresh(now, left));
         refresh.then_some(Input::Refresh)
     }
 

@@ -218,7 +218,7 @@ impl Driver {
                 Some(Input::HandOn)
             }
             Turn::GiveBack => Some(if used { Input::Release } else { Input::Cancel }),
-            Turn::Stay | Turn::Refresh => None,
+            Turn::Stay => None,
         }
     }
 
