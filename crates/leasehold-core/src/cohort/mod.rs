@@ -1,5 +1,6 @@
-//! The tasks of one process that want the same resource, as a pure machine: one claim in the store for all of them, and a
-//! line in memory, first come first served, along which the hold is passed on.
+//! The tasks of one process that want the same resource, as a pure machine.
+//!
+//! One claim in the store is for all of them, and a line in memory, first come first served, along which the hold is passed on.
 //!
 //! ```text
 //!         join: ask                granted: the first in line          freed, and somebody waits here

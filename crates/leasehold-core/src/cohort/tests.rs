@@ -1,3 +1,5 @@
+//! Who is next and when the claim has had its turn, in virtual time.
+
 use super::*;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -203,7 +203,8 @@ impl<E: Trouble> Holder<E> {
         }
         hold.needs_token = hold.needs_token && hold.take_token().is_none();
         let left_before = call.sent_at < hold.granted_at;
-        if !hold.needs_token && !(left_before && self.start.needs_full_ttl()) {
+        let too_early = left_before && self.start.needs_full_ttl();
+        if !hold.needs_token && !too_early {
             hold.told = true;
             self.events.push_back(Event::Granted(hold.token));
         } else if left_before || call.tokens == 0 {
