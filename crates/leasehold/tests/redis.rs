@@ -532,7 +532,7 @@ async fn waiters_that_are_all_late_are_passed_in_bounded_steps_and_keep_their_or
     redis::cmd("DEL").arg(&keys.queue).exec(&mut connection).unwrap();
     let (till, _): (u64, u64) = redis::cmd("TIME").query(&mut connection).unwrap();
     for at in 0..1_000 {
-        let place = format!("1 1 {}000000 {} 0", till + 60, 90_000_000);
+        let place = format!("1 1 {}000000 {} 0", till + 30, 90_000_000);
         redis::cmd("HSET").arg(&keys.places).arg(format!("{at:032x}")).arg(place).exec(&mut connection).unwrap();
         redis::cmd("RPUSH").arg(&keys.queue).arg(format!("1 {at:032x}")).exec(&mut connection).unwrap();
     }
@@ -544,6 +544,30 @@ async fn waiters_that_are_all_late_are_passed_in_bounded_steps_and_keep_their_or
     assert!((1..=101).contains(&popped), "{popped}");
     assert_eq!(queue(), before);
     assert_eq!(server.query::<u32>(&["EXISTS", &keys.lock]), 0, "nobody was granted");
+    let [queue_left, places_left] = [&keys.queue, &keys.places].map(|key| server.query::<i64>(&["PEXPIRETIME", key]));
+    assert!(queue_left >= places_left, "an ask looks only how long the places live: {queue_left} < {places_left}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_lives_longer_than_its_latest_place_but_not_for_ever() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    client.hold("r").await;
+    let keys = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r"));
+    let life = i64::try_from(lasting().place_life.as_millis()).unwrap();
+    let ends = || [&keys.queue, &keys.places].map(|key| server.query::<i64>(&["PEXPIRETIME", key]));
+    let now = || server.query::<(i64, i64)>(&["TIME"]).0 * 1000;
+    for _ in 0..3 {
+        let before = now();
+        client.wait_for("r").await;
+        let [queue, places] = ends();
+        assert!(queue >= places && places >= before + life, "{before} {queue} {places}");
+        assert!(queue <= now() + 2 * life + 1_000, "{queue}");
+        // As if so much time had passed that the next place ends later than these.
+        for key in [&keys.queue, &keys.places] {
+            server.query::<()>(&["PEXPIRE", key, &(life - 1_000).to_string()]);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -39,7 +39,7 @@ local function queue_up()
     live_until(QUEUE, till)
   end
   -- The queue went without its places: nobody would find those, so their claims enter anew by their next asks.
-  if alone and call('HLEN', PLACES) > 1 then
+  if alone then
     call('DEL', PLACES)
     call('HSET', PLACES, id, text)
   end

@@ -83,7 +83,8 @@ local function take_first(asker, popped)
     end
   end
   for i = #late, 1, -1 do call('LPUSH', QUEUE, late[i]) end
-  if #late > 0 then live_until(QUEUE, late_until) end
+  -- Where all were taken out, the queue began anew, and never ends before the places.
+  if #late > 0 then live_until(QUEUE, math.max(late_until, now() + call('PTTL', PLACES) * 1000)) end
   return claim, place, not claim and dead >= 100
 end
 
