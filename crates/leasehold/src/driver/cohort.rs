@@ -16,6 +16,7 @@ use leasehold_core::{
     Turn, Wait,
 };
 use smallvec::SmallVec;
+use std::collections::hash_map::Entry;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -223,11 +224,11 @@ impl Driver {
 
     fn leave_map(&self, cohort: &Arc<Cohort>) {
         let mut cohorts = self.cohorts();
+        let Entry::Occupied(place) = cohorts.entry(cohort.order.clone()) else { return };
         let mut state = cohort.lock();
         // Somebody may have joined since; or it left before, and others have its place.
-        let in_map = cohorts.get(&cohort.order).is_some_and(|there| Arc::ptr_eq(there, cohort));
-        if in_map && state.machine.is_idle() {
-            cohorts.remove(&cohort.order);
+        if Arc::ptr_eq(place.get(), cohort) && state.machine.is_idle() {
+            place.remove();
             if let Some(planned) = state.timer.take() {
                 self.timers.forget(planned);
             }
@@ -285,14 +286,7 @@ impl Driver {
         let now = self.world.now();
         let (told, verdict) = oneshot::channel();
         let mut cohorts = self.cohorts();
-        let cohort = match cohorts.get(order) {
-            Some(cohort) => Arc::clone(cohort),
-            None => {
-                let cohort = Cohort::new(order.clone());
-                cohorts.insert(order.clone(), Arc::clone(&cohort));
-                cohort
-            }
-        };
+        let cohort = Arc::clone(cohorts.entry(order.clone()).or_insert_with(|| Cohort::new(order.clone())));
         let mut state = cohort.lock();
         drop(cohorts);
         let (ticket, joined) = state.machine.join(Seat { told, since: now }, give_up);
