@@ -5,7 +5,7 @@ use super::{Cause, Claimant, Driver};
 use crate::engine::Route;
 use crate::error::Error;
 use crate::guard::Released;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use leasehold_core::{
     Failed, HoldPolicy, Input, Instant, Reply, ReqNo, Request, ResourceName, Start, Token, Trouble, Verb, Wait, Want,
 };
@@ -109,12 +109,19 @@ impl Driver {
             self.dispatch_all(claimant, &mut moved);
             return Ok(Released::Released);
         }
-        for request in moved.requests {
-            match request.verb {
-                Verb::Release { .. } => self.send_release(claimant, request).await,
-                // A renewal that was due at this moment; the release does not wait for it.
-                _ => self.dispatch(claimant, request),
+        let release = async {
+            for request in moved.requests {
+                match request.verb {
+                    Verb::Release { .. } => self.send_release(claimant, request).await,
+                    // A renewal that was due at this moment; the release does not wait for it.
+                    _ => self.dispatch(claimant, request),
+                }
             }
+        };
+        match moved.follows {
+            None => release.await,
+            // The release is written first, and both travel together.
+            Some(next) => drop(join(release, self.ask_for_line(next)).await),
         }
         let ended = |inner: &mut Inner| (inner.released.is_some() || inner.done).then(|| inner.released.clone());
         match claimant.until(ended).await {

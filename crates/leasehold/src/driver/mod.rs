@@ -164,15 +164,8 @@ impl Driver {
         after.unheard.clear();
         after.cancelled.iter().for_each(CancellationToken::cancel);
         claimant.wake_all();
-        let mut moved = Moved { requests: std::mem::take(&mut after.requests), passed_on: after.passed_on };
-        if let Some(cohort) = &claimant.cohort {
-            if after.claims_next() {
-                // The release goes out before the claim that follows it, both by the driver.
-                self.dispatch_all(claimant, &mut moved);
-            }
-            self.finish(cohort, &mut after);
-        }
-        moved
+        let follows = claimant.cohort.as_ref().and_then(|cohort| self.finish(cohort, &mut after));
+        Moved { requests: std::mem::take(&mut after.requests), passed_on: after.passed_on, follows }
     }
 
     /// One move of a claim's machine; returns the input that follows from it.
@@ -315,6 +308,9 @@ impl Driver {
     fn dispatch_all(self: &Arc<Driver>, claimant: &Arc<Claimant>, moved: &mut Moved) {
         for request in moved.requests.drain(..) {
             self.dispatch(claimant, request);
+        }
+        if let Some(next) = moved.follows.take() {
+            self.step(&next, Input::Tick);
         }
     }
 
@@ -499,6 +495,8 @@ struct Moved {
     requests: SmallVec<[Request; 2]>,
     /// True if its hold is another's of the same cohort now.
     passed_on: bool,
+    /// The claim that its cohort shares from here on: it asks behind the requests.
+    follows: Option<Arc<Claimant>>,
 }
 
 /// A claim as the watch sees it.

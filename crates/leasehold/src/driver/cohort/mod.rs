@@ -3,23 +3,20 @@
 //! A cohort's lock is taken before that of its claim, and held while the claim's machine moves, so that whose turn it is
 //! changes together with what the machine says. It lives in the driver's map while anybody holds or waits.
 
+mod waiter;
+
 use super::acquire::Order;
 use super::claimant::{Claimant, Inner, OnLost};
 use super::timers::Planned;
-use super::{Cause, Driver, Due, shut_down};
-use crate::engine::Route;
+use super::{Driver, Due, shut_down};
 use crate::error::Error;
-use crate::observer::{Failure, What};
-use futures_util::future::{Either, select};
+use crate::observer::What;
 use leasehold_core::{
-    Cohort as Machine, Contention, Failed, Input, Instant, Joined, LostWhy, Reply, ReqNo, Request, Start, Ticket, Token, Trouble,
-    Turn, Wait,
+    Cohort as Machine, Contention, Failed, Input, Instant, LostWhy, Request, Start, Token, Trouble, Turn, Wait,
 };
 use smallvec::SmallVec;
 use std::collections::hash_map::Entry;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -81,13 +78,6 @@ impl Cohort {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Aftermath {
-    /// True if another claim asks next.
-    pub(super) fn claims_next(&self) -> bool {
-        matches!(self.next, Next::Claim(_))
     }
 }
 
@@ -189,8 +179,8 @@ impl Driver {
         after.told.push((seat, Err(why)));
     }
 
-    /// Does what a step left to do, with no lock held.
-    pub(super) fn finish(self: &Arc<Driver>, cohort: &Arc<Cohort>, after: &mut Aftermath) {
+    /// Does what a step left to do, with no lock held; returns the claim that asks next, if there is another.
+    pub(super) fn finish(self: &Arc<Driver>, cohort: &Arc<Cohort>, after: &mut Aftermath) -> Option<Arc<Claimant>> {
         for (seat, verdict) in after.told.drain(..) {
             if let Err(Ok((claimant, token))) = seat.told.send(verdict) {
                 // It left in the meantime, and nobody else knows of the grant.
@@ -198,9 +188,12 @@ impl Driver {
             }
         }
         match std::mem::take(&mut after.next) {
-            Next::Nothing => {}
-            Next::Claim(claimant) => self.step(&claimant, Input::Tick),
-            Next::Leave => self.leave_map(cohort),
+            Next::Nothing => None,
+            Next::Claim(claimant) => Some(claimant),
+            Next::Leave => {
+                self.leave_map(cohort);
+                None
+            }
         }
     }
 
@@ -278,124 +271,6 @@ impl Driver {
             }
             drop(state);
             self.finish(&cohort, &mut after);
-        }
-    }
-
-    /// Joins those who want the same.
-    pub(super) fn join<'a>(self: &'a Arc<Driver>, order: &Order, give_up: Instant) -> Waiter<'a> {
-        let now = self.world.now();
-        let (told, verdict) = oneshot::channel();
-        let mut cohorts = self.cohorts();
-        let cohort = Arc::clone(cohorts.entry(order.clone()).or_insert_with(|| Cohort::new(order.clone())));
-        let mut state = cohort.lock();
-        drop(cohorts);
-        let (ticket, joined) = state.machine.join(Seat { told, since: now }, give_up);
-        let claimant = match joined {
-            Joined::Ask => self.start_claim(&cohort, &mut state),
-            Joined::Wait | Joined::Prepare => state.claimant.clone(),
-        };
-        let mut request = None;
-        if let Some(claimant) = claimant {
-            self.plan_waits(&cohort, &mut state);
-            // Before anybody can be told what became of it.
-            self.show(&claimant, Duration::ZERO, What::Attempt);
-            let prepare = joined == Joined::Prepare && state.is_to_be_prepared(&claimant, now);
-            drop(state);
-            if joined == Joined::Ask {
-                request = self.first_request(&claimant).map(|request| (claimant, request));
-            } else if prepare {
-                self.step(&claimant, Input::Refresh);
-            }
-        } else {
-            // The client was shut down: nobody answers, which says so.
-            let alone = state.machine.dismiss();
-            state.machine.over();
-            drop((state, alone));
-            self.leave_map(&cohort);
-        }
-        let asks = request.as_ref().map(|(claimant, request)| (Arc::clone(claimant), request.no));
-        Waiter { driver: self, cohort, ticket, verdict, asks, request, waits: true }
-    }
-
-    /// Leaves the line; what the shared claim asked by way of the leaver's task is asked anew.
-    fn leave(self: &Arc<Driver>, cohort: &Arc<Cohort>, ticket: Ticket, asks: Option<(Arc<Claimant>, ReqNo)>) {
-        let mut state = cohort.lock();
-        let left = state.machine.leave(ticket);
-        let claimant = state.claimant.clone();
-        if let (Some(seat), Some(claimant)) = (&left, &claimant) {
-            self.show(claimant, self.world.now().since(seat.since), What::Failed(Failure::Cancelled));
-        }
-        drop(state);
-        if let Some(claimant) = claimant {
-            let asked = asks.as_ref().filter(|(asked, _)| Arc::ptr_eq(asked, &claimant));
-            self.drop_unwanted(&claimant, asked.map(|(_, no)| *no));
-        }
-        if let Some(asked) = asks {
-            self.ask_anew(asked);
-        }
-    }
-
-    /// Withdraws the claim if nobody waits for it any more; the ask with this number goes with who left last.
-    fn drop_unwanted(self: &Arc<Driver>, claimant: &Arc<Claimant>, ask: Option<ReqNo>) {
-        let mut moved = self.advance(claimant, Cause::Left(ask));
-        self.dispatch_all(claimant, &mut moved);
-    }
-
-    /// What travelled with a task that is gone goes by the driver; nothing happens if the machine does not wait for its answer.
-    fn ask_anew(self: &Arc<Driver>, (claimant, no): (Arc<Claimant>, ReqNo)) {
-        self.step(&claimant, Input::Reply(no, Reply::Claim(Err(Error::unanswered()))));
-        self.step(&claimant, Input::AskAgain);
-    }
-}
-
-/// A task in line, which leaves it when it is dropped.
-pub(super) struct Waiter<'a> {
-    driver: &'a Arc<Driver>,
-    cohort: Arc<Cohort>,
-    ticket: Ticket,
-    verdict: oneshot::Receiver<Verdict>,
-    /// The ask of the shared claim that travels with this task, until it is answered.
-    asks: Option<(Arc<Claimant>, ReqNo)>,
-    request: Option<(Arc<Claimant>, Request)>,
-    waits: bool,
-}
-
-impl Waiter<'_> {
-    /// Waits for the verdict, and carries the ask that travels with this task, if there is one.
-    pub(super) async fn outcome(mut self) -> Verdict {
-        let driver = self.driver;
-        if let Some((claimant, request)) = self.request.take() {
-            let answer = pin!(driver.send(&claimant, request, Route::Caller));
-            match select(answer, &mut self.verdict).await {
-                Either::Left((reply, _)) => {
-                    self.asks = None;
-                    driver.step(&claimant, Input::Reply(request.no, reply));
-                }
-                Either::Right((verdict, _)) => return self.heard(verdict),
-            }
-        }
-        let verdict = (&mut self.verdict).await;
-        self.heard(verdict)
-    }
-
-    fn heard(&mut self, verdict: Result<Verdict, oneshot::error::RecvError>) -> Verdict {
-        self.waits = false;
-        verdict.unwrap_or_else(|_| Err(Failed::Trouble(shut_down())))
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        if !self.waits && self.asks.is_none() {
-            return;
-        }
-        self.verdict.close();
-        match self.verdict.try_recv() {
-            Ok(Ok((claimant, token))) => {
-                self.driver.give_back(&claimant, token, false);
-                self.asks.take().into_iter().for_each(|asked| self.driver.ask_anew(asked));
-            }
-            _ => self.driver.leave(&self.cohort, self.ticket, self.asks.take()),
         }
     }
 }
