@@ -215,7 +215,7 @@ pub fn renewed(reply: Reply) -> Result<Option<Prolonged>, Malformed> {
     }
 }
 
-/// Reads the answer of the raise script.
+/// Reads an answer that is a count: of the raise script, and of the registry script.
 ///
 /// # Errors
 /// [`Malformed`].

@@ -373,6 +373,44 @@ fn run(server: &RedisServer, call: &Call) -> redis::Value {
     eval.query(&mut server.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}"))
 }
 
+/// How many writes to hashes there were.
+fn hash_writes(server: &RedisServer) -> u64 {
+    let stats: String = server.query(&["INFO", "commandstats"]);
+    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_hset:calls="));
+    calls.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_list_of_many_locks_is_kept_alive_without_writing_it_again_and_mended_where_it_was_lost() {
+    let server = RedisServer::start();
+    let client = leasehold::Client::connect(&server.url()).await.unwrap();
+    let lock = |n: usize| client.mutex(format!("held:{n:04}")).unwrap().ttl(Duration::from_secs(6));
+    let mut held = Vec::new();
+    for n in 0..1_200 {
+        held.push(lock(n).acquire().await.unwrap());
+    }
+    let listed = async || client.list().await.unwrap().iter().filter(|seen| seen.holders[0].about.is_some()).count();
+    let all_listed = async || {
+        for _ in 0..1_000 {
+            if listed().await == 1_200 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{} of 1200 locks are listed", listed().await);
+    };
+    all_listed().await;
+    let before = hash_writes(&server);
+    // Three times the life is lengthened meanwhile.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let written = hash_writes(&server) - before;
+    assert!((1..=20).contains(&written), "{written} writes to keep the list alive");
+    let registry: Vec<String> = server.query(&["KEYS", "*client:*"]);
+    server.query::<()>(&["HDEL", &registry[0], &leasehold_wire::registry_field(held[7].claim())]);
+    assert_eq!(listed().await, 1_199);
+    all_listed().await;
+}
+
 #[test]
 fn what_is_known_of_clients_ends_with_the_longest_life_and_never_before() {
     let server = RedisServer::start();

@@ -3,7 +3,7 @@
 -- ARGV    1 client, 2 life_ms, 3 about (JSON), 4 number of claims that are gone, then these claims, then for each claim that
 --         is new or changed: claim, age_us, state (h held, w waiting, d detached), token in base 36, resource; of
 --         a claim only its own 16 digits, without the client's
--- returns 1
+-- returns how many fields there are now: one for each claim, and what the client says of itself
 -- O(changes + log clients). A field is "<since_ms> <state> <token in base 36> <resource>", as short as can be:
 -- there is one for each lock. Detached entries are left as they are.
 local time = redis.call('TIME')
@@ -21,4 +21,4 @@ redis.call('ZADD', KEYS[1], 'GT', string.format('%.0f', math.floor(now / 1000) +
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('(%.0f', math.floor(now / 1000)))
 -- The last client may be killed, and nobody removes it then.
 if redis.call('PTTL', KEYS[1]) < life then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return 1
+return redis.call('HLEN', KEYS[2])

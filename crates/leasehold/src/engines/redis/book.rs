@@ -44,6 +44,8 @@ struct Known {
 pub(super) struct Delta {
     pub(super) gone: Vec<ClaimId>,
     pub(super) changes: Vec<Change>,
+    /// How many entries there are once this is written.
+    pub(super) entries: usize,
     /// How long the longest lease or place lives; `None` if nothing is held or waited for.
     pub(super) life: Option<Duration>,
 }
@@ -199,7 +201,8 @@ impl Book {
             changes.push(Change { claim: *claim, age, state, token, resource });
         }
         let life = self.longest_life();
-        Delta { gone: std::mem::take(&mut self.gone), changes, life }
+        let entries = self.known.values().filter(|known| known.written.is_some()).count();
+        Delta { gone: std::mem::take(&mut self.gone), changes, entries, life }
     }
 
     /// What was taken could not be written: it is to be taken again.
