@@ -13,6 +13,11 @@ pub fn cpu_used() -> u64 {
     nanoseconds(ClockId::ProcessCPUTime)
 }
 
+/// Nanoseconds of processor time that this thread has used so far.
+pub fn thread_cpu_used() -> u64 {
+    nanoseconds(ClockId::ThreadCPUTime)
+}
+
 /// Blocks the thread until `at`.
 pub fn sleep_until(at: u64) {
     std::thread::sleep(Duration::from_nanos(at.saturating_sub(now())));

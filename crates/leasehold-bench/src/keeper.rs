@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What it answers to each step.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
-    /// Processor time of the process so far, in nanoseconds.
+    /// Processor time of the process so far, in nanoseconds, without that of the looks.
     pub cpu: u64,
     pub held: usize,
     /// How often a guard was seen in doubt: with less than a third of its lease left.
@@ -58,7 +58,7 @@ fn step() -> Result<Option<String>, Fault> {
 }
 
 fn say(status: Status) -> Result<(), Fault> {
-    println!("{}", serde_json::to_string(&Status { cpu: clock::cpu_used(), ..status })?);
+    println!("{}", serde_json::to_string(&Status { cpu: clock::cpu_used() - status.cpu, ..status })?);
     Ok(())
 }
 
@@ -166,6 +166,8 @@ struct Watched {
     doubts: AtomicU64,
     lost: AtomicU64,
     least_left_ms: AtomicU64,
+    /// Processor time of the looks, in nanoseconds.
+    cpu: AtomicU64,
 }
 
 impl Watched {
@@ -179,6 +181,7 @@ impl Watched {
     }
 
     fn look(&self) {
+        let before = clock::thread_cpu_used();
         let guards = self.guards.lock().unwrap_or_else(PoisonError::into_inner);
         let third = crate::contenders::TTL / 3;
         let (mut doubts, mut lost, mut least) = (0, 0, Duration::MAX);
@@ -191,6 +194,7 @@ impl Watched {
         self.doubts.fetch_add(doubts, Ordering::Relaxed);
         self.lost.store(lost, Ordering::Relaxed);
         self.least_left_ms.fetch_min(u64::try_from(least.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.cpu.fetch_add(clock::thread_cpu_used() - before, Ordering::Relaxed);
     }
 
     /// Until nothing is held any more.
@@ -208,6 +212,6 @@ impl Watched {
         let held = self.guards.lock().unwrap_or_else(PoisonError::into_inner).len();
         let seen = |number: &AtomicU64| number.load(Ordering::Relaxed);
         let least_left_ms = seen(&self.least_left_ms);
-        Status { cpu: 0, held, doubts: seen(&self.doubts), lost: seen(&self.lost), least_left_ms }
+        Status { cpu: seen(&self.cpu), held, doubts: seen(&self.doubts), lost: seen(&self.lost), least_left_ms }
     }
 }

@@ -39,7 +39,7 @@ pub fn measure(server: &mut Server, options: &Options) -> Result<Section, Fault>
     let [doubts, lost] = [after.doubts, after.lost].map(|count| count.to_string());
     let about = format!(
         "{LOCKS} locks of one client, ttl 30 s, kept for {seconds} s, one run. In doubt: less than a third of the lease left, looked for \
-         each second at every guard, at the client's expense."
+         each second at every guard; the client's figure is without these looks."
     );
     let header =
         ["taken in, s", "client CPU, cores", "server CPU, cores", "requests/s", "least lease left, s", "seen in doubt", "lost"];

@@ -267,9 +267,13 @@ impl Driver {
             inner.timer = Some(self.timers.plan(wake, due, |_| self.timers_changed.notify_one()));
         }
         inner.watch.take_if(|planned| planned.at <= now);
+        // Moved with each renewal, not when it comes due: then the watch would wake up for nothing, which costs ten times as much.
         if let Some(deadline) = claimant.deadline()
-            && inner.watch.is_none()
+            && inner.watch.is_none_or(|planned| planned.at < deadline)
         {
+            if let Some(planned) = inner.watch.take() {
+                watch::forget(planned);
+            }
             let watched = Watchpoint { driver: Arc::downgrade(self), claimant: Arc::downgrade(claimant) };
             inner.watch = Some(watch::plan(deadline, Box::new(watched)));
         }
