@@ -51,15 +51,14 @@ fn a_renewal_that_left_before_the_hand_off_and_brings_no_token_is_followed_at_on
 #[test]
 fn blocks_of_tokens_grow_while_hand_offs_wait_for_them_and_nobody_else_does() {
     let mut world = World::prepared(HoldPolicy::with_ttl(TTL), 0);
-    let mut next = 1_000;
-    for (tokens, others_wait) in [(32, false), (64, false), (128, false), (128, true), (16, true)] {
+    let blocks = [(32, false), (64, false), (128, false), (128, true), (16, true)];
+    for (next, (tokens, others_wait)) in (1_000..).zip(blocks) {
         world.handle(Input::HandOn);
         let renew = world.request();
         assert_eq!(renew.verb, Verb::Renew { detached: false, tokens });
         // It has one to give, as it happens.
         world.renewed(renew.no, Some((next, 1)), others_wait);
         assert_eq!(world.events(), [Event::Granted(token(next))]);
-        next += 1;
     }
 }
 
