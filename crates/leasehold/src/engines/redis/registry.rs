@@ -69,6 +69,10 @@ async fn write(inner: &Inner, link: &Link, delta: &Delta) -> Result<Option<usize
     };
     let (mut gone, mut changes) = (delta.gone.as_slice(), delta.changes.as_slice());
     loop {
+        // Nothing is written behind the goodbye.
+        if inner.is_closed() {
+            return Ok(None);
+        }
         let (gone_now, changed_now) = (first(&mut gone), first(&mut changes));
         let call = registry(space, (inner.client, life / 3 * 4 + PACE, &inner.about), gone_now, changed_now);
         let answer = link.call(&call, inner.world.now() + CONNECT).await?;
