@@ -79,7 +79,7 @@ fn worker() {
     let holds = runtime.block_on(async {
         let client = Client::connect(&url).await.unwrap();
         let end = clock::now() + contention().as_nanos() as u64;
-        let tasks: Vec<_> = (0..TASKS_EACH).map(|_| tokio::spawn(contend(client.clone(), end))).collect();
+        let tasks: Vec<_> = (0..TASKS_EACH).map(|n| tokio::spawn(contend(client.clone(), n % 2 == 0, end))).collect();
         let mut holds = Vec::new();
         for task in tasks {
             holds.extend(task.await.unwrap());
@@ -93,8 +93,9 @@ fn worker() {
     }
 }
 
-async fn contend(client: Client, end: u64) -> Vec<Held> {
-    let lock = client.mutex("contended:by:all").unwrap();
+/// Half of the tasks pass the lock on among themselves, half are each in the store's queue.
+async fn contend(client: Client, cohort: bool, end: u64) -> Vec<Held> {
+    let lock = client.mutex("contended:by:all").unwrap().cohort(cohort);
     let mut holds = Vec::new();
     while clock::now() < end {
         let guard = lock.acquire().await.unwrap();
