@@ -91,11 +91,6 @@ impl<W> Cohort<W> {
         self.stage == Stage::Idle && self.line.is_empty()
     }
 
-    /// How many wait.
-    pub fn waiting(&self) -> usize {
-        self.line.len()
-    }
-
     /// How many tokens the claim's grant is to bring besides its own: none for one alone, who would waste them.
     pub fn spare_tokens(&self) -> u32 {
         if self.line.len() > 1 { HAND_OFFS } else { 0 }

@@ -38,9 +38,9 @@ pub(super) struct Hold {
     news_at: Option<Instant>,
     /// What it said.
     others_wait: bool,
-    /// True if the next renewal brings more of them.
+    /// True if the next renewal brings more tokens.
     refill: bool,
-    /// How many are asked for at once.
+    /// How many tokens are asked for at once.
     block: u32,
     pub(super) deadline: Instant,
     /// When the next renewal goes out, unless one is in flight; `None` if none is to be sent any more.

@@ -99,8 +99,7 @@ impl State {
     }
 
     /// True if the hold is to be renewed ahead of time, so that it can be passed on.
-    fn is_to_be_prepared(&self, claimant: &Claimant, now: Instant) -> bool {
-        let inner = claimant.lock();
+    fn is_to_be_refreshed(&self, inner: &Inner, now: Instant) -> bool {
         self.machine.hand_offs_left().is_some_and(|left| inner.machine.needs_refresh(now, left))
     }
 
@@ -141,9 +140,7 @@ impl Driver {
             self.show(claimant, now.since(seat.since), What::Granted(token));
             after.told.push((seat, Ok((Arc::clone(claimant), token))));
         }
-        let left = granted.and_then(|_| state.machine.hand_offs_left());
-        let refresh = left.is_some_and(|left| inner.machine.needs_refresh(now, left));
-        refresh.then_some(Input::Refresh)
+        (granted.is_some() && state.is_to_be_refreshed(inner, now)).then_some(Input::Refresh)
     }
 
     fn claim_is_over(&self, state: &mut State, claimant: &Arc<Claimant>, (inner, after): (&Inner, &mut Aftermath)) {

@@ -31,7 +31,7 @@ impl Driver {
             self.plan_waits(&cohort, &mut state);
             // Before anybody can be told what became of it.
             self.show(&claimant, Duration::ZERO, What::Attempt);
-            let prepare = joined == Joined::Prepare && state.is_to_be_prepared(&claimant, now);
+            let prepare = joined == Joined::Prepare && state.is_to_be_refreshed(&claimant.lock(), now);
             drop(state);
             if joined == Joined::Ask {
                 request = self.first_request(&claimant).map(|request| (claimant, request));
