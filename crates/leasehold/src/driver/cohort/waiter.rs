@@ -5,7 +5,7 @@ use crate::driver::{Cause, Claimant, Driver, Order, shut_down};
 use crate::engine::Route;
 use crate::error::Error;
 use crate::observer::{Failure, What};
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, FutureExt, select};
 use leasehold_core::{Failed, Input, Instant, Joined, Reply, ReqNo, Request, Ticket, Trouble};
 use std::pin::pin;
 use std::sync::Arc;
@@ -122,7 +122,12 @@ impl Waiter<'_> {
             match select(answer, &mut self.verdict).await {
                 Either::Left((reply, _)) => {
                     self.asks = None;
+                    // Nobody is to be woken by what the reply brings: it is this very task that would be.
+                    let heard = (&mut self.verdict).now_or_never();
                     driver.step(&claimant, Input::Reply(request.no, reply));
+                    if let Some(verdict) = heard {
+                        return self.heard(verdict);
+                    }
                 }
                 Either::Right((verdict, _)) => return self.heard(verdict),
             }
