@@ -65,6 +65,7 @@ scenes! {
     a_revoked_hold_is_lost_to_its_holder_and_the_line_asks_anew,
     a_shutdown_ends_the_line,
     every_attempt_is_seen_to_its_end,
+    a_lock_that_is_free_wakes_its_task_once_to_acquire_and_once_to_release,
 }
 
 fn play(scene: impl Future<Output = ()>) {
@@ -442,6 +443,29 @@ async fn every_attempt_is_seen_to_its_end(url: &str) {
 }
 
 /// A client of a store that can be stopped.
+/// Counts how often a future is polled: once at first, then each time that it was woken.
+async fn polls<T>(future: impl Future<Output = T>) -> (T, usize) {
+    let (mut future, mut polls) = (std::pin::pin!(future), 0);
+    let output = std::future::poll_fn(|cx| {
+        polls += 1;
+        future.as_mut().poll(cx)
+    });
+    (output.await, polls)
+}
+
+async fn a_lock_that_is_free_wakes_its_task_once_to_acquire_and_once_to_release(url: &str) {
+    let lock = lock(&client(url).await);
+    // A poll more is a task that goes once round the scheduler for nothing, and wakes another worker on its way.
+    let mut most = (0, 0);
+    for _ in 0..20 {
+        let (guard, acquired) = polls(lock.acquire()).await;
+        let (released, given_back) = polls(guard.unwrap().release()).await;
+        assert_eq!(released.unwrap(), Released::Released);
+        most = (most.0.max(acquired), most.1.max(given_back));
+    }
+    assert!(most.0 <= 2 && most.1 <= 2, "polled {} times to acquire and {} times to release", most.0, most.1);
+}
+
 async fn client_of(store: &MemoryStore) -> Client {
     let engine = store.clone();
     let connect =
