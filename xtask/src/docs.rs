@@ -3,9 +3,11 @@
 use crate::processes;
 use crate::tree::{self, TextFile};
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// No command of a document runs longer than this.
@@ -14,8 +16,8 @@ const COMMAND_MAX: Duration = Duration::from_secs(5 * 60);
 /// The mark before a block whose commands are not run.
 const NO_RUN: &str = "<!-- no-run -->";
 
-/// The documents whose commands are run.
-const WITH_COMMANDS: [&str; 1] = ["README.md"];
+/// The mark before a block whose commands see a Redis server of their own in `LEASEHOLD_URL`.
+const WITH_REDIS: &str = "<!-- redis -->";
 
 /// One thing that was checked; `wrong` says what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,10 @@ pub fn run(root: &Path) -> io::Result<bool> {
 pub fn check_all(root: &Path, place: &Path) -> io::Result<Vec<Check>> {
     let files = tree::text_files(root)?;
     let mut checks = check_texts(root, &files);
-    for file in files.iter().filter(|file| WITH_COMMANDS.contains(&file.path.as_str())) {
+    // The front page first: it builds the program that the others name.
+    let mut with_commands: Vec<&TextFile> = files.iter().filter(|file| file.ends_with(".md")).collect();
+    with_commands.sort_by_key(|file| (file.path != "README.md", &file.path));
+    for file in with_commands {
         for block in blocks(&file.text) {
             checks.extend(run_block(root, place, &file.path, &block)?);
         }
@@ -151,6 +156,8 @@ fn has_test(files: &[TextFile], stem: &str, test: &str) -> bool {
 struct Block {
     /// Number of its first line, from 1.
     line: usize,
+    /// True if it sees a Redis server.
+    redis: bool,
     /// Each command, and the lines that it is said to print.
     commands: Vec<(String, Vec<String>)>,
 }
@@ -163,7 +170,7 @@ fn blocks(text: &str) -> Vec<Block> {
     for (at, line) in text.lines().enumerate() {
         match &mut open {
             None if ["```console", "```sh"].contains(&line.trim()) && before != NO_RUN => {
-                open = Some(Block { line: at + 2, commands: Vec::new() });
+                open = Some(Block { line: at + 2, redis: before == WITH_REDIS, commands: Vec::new() });
             }
             None => {}
             Some(_) if line.trim() == "```" => found.extend(open.take()),
@@ -184,6 +191,7 @@ fn blocks(text: &str) -> Vec<Block> {
 fn run_block(root: &Path, place: &Path, document: &str, block: &Block) -> io::Result<Vec<Check>> {
     let home = place.join("home");
     std::fs::create_dir_all(&home)?;
+    let server = if block.redis { Some(Server::start()?) } else { None };
     let mut checks = Vec::new();
     for (at, (line, prints)) in block.commands.iter().enumerate() {
         let mut command = Command::new("bash");
@@ -194,7 +202,10 @@ fn run_block(root: &Path, place: &Path, document: &str, block: &Block) -> io::Re
         for name in ["LEASEHOLD_URL", "LEASEHOLD_HELD", "XDG_STATE_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"] {
             command.env_remove(name);
         }
-        command.env("HOME", &home).env("TMPDIR", place);
+        command.env("HOME", &home).env("TMPDIR", place).env("PATH", path_with_ours(root)?);
+        if let Some(server) = &server {
+            command.env("LEASEHOLD_URL", &server.url);
+        }
         let (outcome, left) = processes::run(&mut command, COMMAND_MAX, place, true)?;
         let absent = prints.iter().find(|line| !line.contains('…') && !outcome.lines.contains(line));
         let wrong = if !outcome.success() {
@@ -207,6 +218,46 @@ fn run_block(root: &Path, place: &Path, document: &str, block: &Block) -> io::Re
         checks.push(Check { what: format!("{document}:{}: `{line}`", block.line + at), wrong });
     }
     Ok(checks)
+}
+
+/// The program as if it were installed.
+fn path_with_ours(root: &Path) -> io::Result<OsString> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::iter::once(root.join(target).join("release")).chain(std::env::split_paths(&others));
+    std::env::join_paths(all).map_err(io::Error::other)
+}
+
+/// A Redis server for the commands of one block; ends with it.
+struct Server {
+    process: Child,
+    url: String,
+}
+
+impl Server {
+    fn start() -> io::Result<Server> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let mut command = Command::new("redis-server");
+        // It leaves nothing in any place, and no trace of this one, by which left-over processes are found.
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--logfile", "/dev/null"]);
+        let process = command.current_dir("/").spawn()?;
+        let server = Server { process, url: format!("redis://127.0.0.1:{port}") };
+        for _ in 0..3_000 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Err(io::Error::other("a redis-server did not start within 30 s"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// Where the tools live; they are found from `HOME`, which the commands see another of.
@@ -263,7 +314,17 @@ mod tests {
         let text = "```console\n$ echo a\na\n$ true\n```\n<!-- no-run -->\n\n```sh\n$ false\n```\n```rust\n$ x\n```\n";
 
         let expected = vec![("echo a".to_string(), vec!["a".to_string()]), ("true".to_string(), Vec::new())];
-        assert_eq!(blocks(text), [Block { line: 2, commands: expected }]);
+        assert_eq!(blocks(text), [Block { line: 2, redis: false, commands: expected }]);
+    }
+
+    #[test]
+    fn a_marked_block_has_a_server_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "<!-- redis -->\n```sh\n$ redis-cli -u $LEASEHOLD_URL ping\nPONG\n```\n```sh\n$ test -z \"$LEASEHOLD_URL\"\n```\n";
+
+        for block in blocks(text) {
+            assert_eq!(run_block(dir.path(), dir.path(), "x.md", &block).unwrap().remove(0).wrong, None);
+        }
     }
 
     #[test]
