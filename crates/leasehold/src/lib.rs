@@ -51,3 +51,14 @@ pub use kinds::Mutex;
 pub use leasehold_core::{ClaimId, HoldPolicy, Instant, NameError, PolicyError, Renewal, ResourceName, Timing, Token, Want};
 pub use observer::{Failure, Observed, Observer, What};
 pub use session::Owner;
+
+/// The code of the documents, compiled and run as theirs.
+#[cfg(all(doctest, feature = "redis", feature = "sqlite"))]
+mod documents {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/choosing.md")]
+    struct Choosing;
+    #[doc = include_str!("../../../docs/operating.md")]
+    struct Operating;
+}
