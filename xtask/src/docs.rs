@@ -320,7 +320,8 @@ mod tests {
     #[test]
     fn a_marked_block_has_a_server_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "<!-- redis -->\n```sh\n$ redis-cli -u $LEASEHOLD_URL ping\nPONG\n```\n```sh\n$ test -z \"$LEASEHOLD_URL\"\n```\n";
+        let text =
+            "<!-- redis -->\n```sh\n$ redis-cli -u $LEASEHOLD_URL ping\nPONG\n```\n```sh\n$ test -z \"$LEASEHOLD_URL\"\n```\n";
 
         for block in blocks(text) {
             assert_eq!(run_block(dir.path(), dir.path(), "x.md", &block).unwrap().remove(0).wrong, None);

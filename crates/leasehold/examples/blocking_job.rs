@@ -15,7 +15,7 @@ fn compact(guard: &Guard, steps: u32) -> Result<u32, Error> {
 
 /// Runs the job for longer than its lock's ttl. Renewals come from a thread of their own: a blocked runtime stops none.
 /// Returns how many steps were done, and whether the lock was held at the end.
-pub async fn run(url: &str) -> Result<(u32, bool), Error> {
+pub(crate) async fn run(url: &str) -> Result<(u32, bool), Error> {
     let client = Client::connect(url).await?;
     let guard = client.mutex("table:9:compact")?.ttl(Duration::from_secs(2)).acquire().await?;
     let inside = guard.clone(); // the hold ends with the last clone
@@ -27,7 +27,7 @@ pub async fn run(url: &str) -> Result<(u32, bool), Error> {
 }
 
 /// The same in a program without async.
-pub fn run_blocking(url: &str) -> Result<u64, Error> {
+pub(crate) fn run_blocking(url: &str) -> Result<u64, Error> {
     let client = leasehold::blocking::Client::connect(url)?;
     let guard = client.mutex("table:9:compact")?.acquire()?;
     let fence = guard.token().counter();
@@ -36,7 +36,7 @@ pub fn run_blocking(url: &str) -> Result<u64, Error> {
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".into());
     let (steps, held) = run(&url).await?;
     println!("{steps} steps in a lease of 2 s, held to the end: {held}");

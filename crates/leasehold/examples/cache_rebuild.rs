@@ -39,7 +39,7 @@ async fn get_or_rebuild(client: &Client, cache: &Cache) -> Result<String, Error>
 }
 
 /// Asks for the value so many times at once; returns how many got it, and how often it was made.
-pub async fn miss(url: &str) -> Result<(usize, u32), Error> {
+pub(crate) async fn miss(url: &str) -> Result<(usize, u32), Error> {
     let (client, cache) = (Client::connect(url).await?, Arc::new(Cache::default()));
     let mut askers = JoinSet::new();
     for _ in 0..MISSES {
@@ -51,7 +51,7 @@ pub async fn miss(url: &str) -> Result<(usize, u32), Error> {
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".into());
     let (answered, rebuilt) = miss(&url).await?;
     println!("{answered} of {MISSES} answered, rebuilt {rebuilt} time(s)");

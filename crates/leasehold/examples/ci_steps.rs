@@ -27,7 +27,7 @@ async fn unlock_step(url: &str, claim: ClaimId) -> Result<Released, Error> {
 
 /// A pipeline of three steps, and another that comes in between. Returns whether that one was let in, whether the hold could
 /// be renewed, and what the release said.
-pub async fn pipeline(url: &str) -> Result<(bool, bool, Released), Error> {
+pub(crate) async fn pipeline(url: &str) -> Result<(bool, bool, Released), Error> {
     // Stands for the store's server, which outlives the steps. (A store of `memory:` lives as long as its clients.)
     let other = Client::connect(url).await?;
     let claim = lock_step(url).await?;
@@ -37,7 +37,7 @@ pub async fn pipeline(url: &str) -> Result<(bool, bool, Released), Error> {
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:pipeline".into());
     let (let_in, renewed, released) = pipeline(&url).await?;
     println!("another pipeline let in: {let_in}, renewed: {renewed}, at the end: {released:?}");

@@ -21,7 +21,7 @@ async fn report() {
 }
 
 /// The job is due on every host, a little later on each; returns on how many it ran.
-pub async fn midnight(url: &str) -> Result<usize, Error> {
+pub(crate) async fn midnight(url: &str) -> Result<usize, Error> {
     let mut hosts = JoinSet::new();
     for late in 0..HOSTS {
         // Each host has a client of its own. (Those of `memory:` share one store by its name.)
@@ -36,7 +36,7 @@ pub async fn midnight(url: &str) -> Result<usize, Error> {
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:cron".into());
     println!("due on {HOSTS} hosts, ran on {}", midnight(&url).await?);
     Ok(())

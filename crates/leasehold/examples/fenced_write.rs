@@ -19,7 +19,7 @@ fn write(database: &Connection, owner: &str, guard: &Guard) -> rusqlite::Result<
 
 /// One holder stops between its last look at the lock and its write. Returns whether each write was accepted, and who owns
 /// the account in the end.
-pub async fn pause(url: &str) -> Result<(bool, bool, String), Box<dyn std::error::Error + Send + Sync>> {
+pub(crate) async fn pause(url: &str) -> Result<(bool, bool, String), Box<dyn std::error::Error + Send + Sync>> {
     let database = Connection::open_in_memory()?;
     database.execute_batch(TABLE)?;
     let lock = Client::connect(url).await?.mutex("account:1:write")?.ttl(Duration::from_millis(400)).renew(Renewal::Off);
@@ -41,7 +41,7 @@ async fn other_process(url: &str) -> Result<Guard, Error> {
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:fenced".into());
     let (late, early, owner) = pause(&url).await?;
     println!("late holder accepted: {late}, early holder accepted: {early}, the account is of {owner:?}");

@@ -20,14 +20,14 @@ async fn pay_and_ship(client: &Client, owner: Owner) -> Result<(Token, Token), E
 }
 
 /// Does both steps; true if they were one hold.
-pub async fn one_hold(url: &str) -> Result<bool, Error> {
+pub(crate) async fn one_hold(url: &str) -> Result<bool, Error> {
     let client = Client::connect(url).await?;
     let (paid, shipped) = pay_and_ship(&client, Owner::new()).await?;
     Ok(paid == shipped)
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".into());
     println!("the inner and the outer step were one hold: {}", one_hold(&url).await?);
     Ok(())

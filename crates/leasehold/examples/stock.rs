@@ -25,7 +25,7 @@ impl Stock {
 }
 
 /// Lets everybody buy one; returns how many were sold, and how many are left.
-pub async fn sell(url: &str) -> Result<(u32, u32), Error> {
+pub(crate) async fn sell(url: &str) -> Result<(u32, u32), Error> {
     let client = Client::connect(url).await?;
     let stock = Arc::new(Stock(AtomicU32::new(STOCK)));
     let mut buyers = JoinSet::new();
@@ -49,7 +49,7 @@ pub async fn sell(url: &str) -> Result<(u32, u32), Error> {
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".into());
     let (sold, left) = sell(&url).await?;
     println!("{BUYERS} buyers came for {STOCK} pieces: {sold} sold, {left} left");

@@ -10,7 +10,7 @@ const BUYERS: u32 = 200;
 const STOCK: u32 = 160;
 
 /// Sells a stock that is split into `stripes` equal parts; returns how many were sold, and how long it took.
-pub async fn sell(url: &str, stripes: u32) -> Result<(u32, Duration), Error> {
+pub(crate) async fn sell(url: &str, stripes: u32) -> Result<(u32, Duration), Error> {
     let client = Client::connect(url).await?;
     let name = ResourceName::new("stock:7")?;
     let parts: BTreeMap<String, u32> = (0..stripes).map(|part| (format!("{name}#{part}/{stripes}"), STOCK / stripes)).collect();
@@ -44,7 +44,7 @@ pub async fn sell(url: &str, stripes: u32) -> Result<(u32, Duration), Error> {
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Error> {
+async fn main() -> Result<(), Error> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".into());
     for stripes in [1, 16] {
         let (sold, took) = sell(&url, stripes).await?;

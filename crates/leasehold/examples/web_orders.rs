@@ -33,13 +33,13 @@ async fn charge_once(shop: &Shop, order: u64) -> Result<&'static str, StatusCode
 }
 
 /// The service, to be served wherever you like.
-pub async fn service(url: &str) -> Result<Router, Error> {
+pub(crate) async fn service(url: &str) -> Result<Router, Error> {
     let shop = Shop { locks: Client::connect(url).await?, paid: Arc::default() };
     Ok(Router::new().route("/orders/{order}/pay", post(pay)).with_state(shop))
 }
 
 #[tokio::main]
-pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args().nth(1).unwrap_or_else(|| "memory:".into());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("curl -X POST http://{}/orders/123/pay", listener.local_addr()?);

@@ -35,6 +35,9 @@ impl Client {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) at once if the store cannot be reached,
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a store that is too old.
     ///
+    /// # Cancel safety
+    /// Dropping it closes what was opened; nothing is left in the store.
+    ///
     /// # Examples
     /// ```
     /// # async fn example() -> Result<(), leasehold::Error> {
@@ -165,6 +168,9 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// Those of [`Client::connect`].
+    ///
+    /// # Cancel safety
+    /// Dropping it closes what was opened; nothing is left in the store.
     pub async fn connect(self, url: &str) -> Result<Client, Error> {
         let url = url.to_owned();
         self.connect_with(|context| async move { engines::open(&url, context).await }).await
@@ -174,6 +180,9 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// Those of `engine`, and [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the operating system grants no thread.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes what was opened; nothing is left in the store.
     pub async fn connect_with<F>(self, engine: impl FnOnce(Context) -> F) -> Result<Client, Error>
     where
         F: Future<Output = Result<Arc<dyn Engine>, Error>>,

@@ -102,11 +102,17 @@ impl World {
     }
 
     /// Waits for `span`. Only inside work given to [`World::spawn`].
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the wait, nothing else.
     pub async fn sleep(&self, span: Duration) {
         tokio::time::sleep(span).await;
     }
 
     /// Waits until `instant`. Only inside work given to [`World::spawn`].
+    ///
+    /// # Cancel safety
+    /// Dropping it ends the wait, nothing else.
     pub async fn sleep_until(&self, instant: Instant) {
         // Tokio's clock stops in suspend: never sleep long on it without a look at ours.
         loop {
@@ -119,6 +125,9 @@ impl World {
     }
 
     /// Waits for `future` until `deadline`; `None` if it did not end by then. Only inside work given to [`World::spawn`].
+    ///
+    /// # Cancel safety
+    /// Dropping it drops `future`.
     pub async fn until<F: Future>(&self, deadline: Instant, future: F) -> Option<F::Output> {
         tokio::time::timeout(deadline.since(self.now()), future).await.ok()
     }

@@ -59,6 +59,7 @@ pub fn check_source(source: &Source) -> Vec<Violation> {
             found.push(Violation::new(&source.path, number, what, "put it into a .lua or .sql file and include_str! it"));
         }
         found.extend(check_public_name(source, number, &line.code));
+        found.extend(check_cancel_safety(source, number, &line.code));
     }
     for (at, line) in source.lines.iter().enumerate() {
         found.extend(check_unfinished(source, at + 1, line));
@@ -95,6 +96,20 @@ fn check_public_name(source: &Source, number: usize, code: &str) -> Option<Viola
     let (word, better) = SYNONYMS.iter().find(|(word, _)| snake.contains(&format!("_{word}_")))?;
     let mend = format!("one concept, one word: `{better}`");
     Some(Violation::new(&source.path, number, format!("`{name}` says `{word}`"), mend))
+}
+
+/// Whoever may drop a future has to know what that does. (The suites are for tests, which end with what they test.)
+fn check_cancel_safety(source: &Source, number: usize, code: &str) -> Option<Violation> {
+    let is_public = source.path.starts_with("crates/leasehold/src/") && !source.path.contains("/conformance/");
+    if !is_public || !code.trim_start().starts_with("pub async fn ") {
+        return None;
+    }
+    let before = source.lines[..number - 1].iter().rev();
+    let mut page = before.take_while(|line| !line.comment.is_empty() || line.code.trim_start().starts_with("#["));
+    if page.any(|line| line.comment.contains("# Cancel safety")) {
+        return None;
+    }
+    Some(Violation::new(&source.path, number, "a future without `# Cancel safety`", "say what dropping it does"))
 }
 
 /// True if `text` holds a statement with parameters or a condition; one without reads like a pragma and may stand where it is used.
@@ -196,7 +211,7 @@ mod tests {
         let lines = [
             "pub fn unlock(self) {}",
             "pub struct LockTimeout;",
-            "pub async fn try_lock() {}",
+            "pub const fn try_lock() {}",
             "    pub fencing_token: u64,",
             "pub mod backend;",
         ];
@@ -206,6 +221,18 @@ mod tests {
         for line in ["fn unlock() {}", "pub fn release() {}", "pub struct Unlocked;", "// pub fn unlock", "pub fn timeout() {}"] {
             assert!(found(line).is_empty(), "{line}");
         }
+    }
+
+    #[test]
+    fn a_public_future_says_what_dropping_it_does() {
+        let path = "crates/leasehold/src/a.rs";
+        assert_eq!(found_at(path, "/// Acquires.\npub async fn acquire() {}\n").len(), 1);
+        assert!(
+            found_at(path, "/// Acquires.\n///\n/// # Cancel safety\n/// None.\n#[inline]\npub async fn acquire() {}\n")
+                .is_empty()
+        );
+        assert!(found_at(path, "/// Acquires.\npub(crate) async fn acquire() {}\n").is_empty());
+        assert!(found_at("crates/leasehold/src/conformance/a.rs", "pub async fn a_suite() {}\n").is_empty());
     }
 
     #[test]
