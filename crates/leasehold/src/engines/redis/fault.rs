@@ -127,7 +127,7 @@ fn command(what: &'static str) -> &'static str {
 }
 
 /// The commands that a script may call, in alphabetical order.
-fn commands_of(script: &Script) -> Vec<&'static str> {
+pub(super) fn commands_of(script: &Script) -> Vec<&'static str> {
     let calls = script.source.split("call('").skip(1).filter_map(|rest| rest.split('\'').next());
     calls.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -94,7 +94,7 @@ pub(super) async fn open(target: &Target, purpose: Purpose) -> Result<Greeting, 
     greet(target, &Purpose { listen: None, ..purpose }, link, traffic).await
 }
 
-fn unreachable(fault: Fault, target: &Target) -> Error {
+pub(super) fn unreachable(fault: Fault, target: &Target) -> Error {
     match fault {
         Fault::Lost => Error::unavailable(format!("no connection to {:?}", target.place)),
         fault => fault.into_error(&target.space),
@@ -130,7 +130,7 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
 }
 
 /// Waiting mends a network; it does not mend a certificate.
-fn unopened(error: &std::io::Error) -> Fault {
+pub(super) fn unopened(error: &std::io::Error) -> Fault {
     // Only the TLS handshake finds data invalid here.
     if error.kind() == std::io::ErrorKind::InvalidData {
         return Fault::Refused { code: "UNTRUSTED".to_owned(), detail: String::new(), what: "TLS" };

@@ -9,6 +9,7 @@ mod inner;
 mod ledger;
 mod link;
 mod look;
+pub mod probe;
 mod registry;
 mod stream;
 #[cfg(feature = "tls")]
