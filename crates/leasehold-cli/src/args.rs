@@ -1,8 +1,10 @@
 //! The command line, as people write it.
 
 mod bench;
+mod doctor;
 
 pub use bench::{Bench, Protocol, SaleArgs};
+pub use doctor::Doctor;
 
 use crate::exit::{self, Code};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -46,6 +48,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Measure a store, or verify that nothing is sold twice under its locks
     Bench(Bench),
+    /// Check a store and this host for what endangers locks
+    Doctor(Doctor),
     /// Print completions for a shell
     Completions(Completions),
     /// Print the manual page, or write all of them into a directory

@@ -7,6 +7,10 @@ use std::process::ExitCode;
 pub const OK: Code = Code(0);
 /// What was verified does not hold.
 pub const VIOLATED: Code = Code(1);
+/// Something may come to endanger locks.
+pub const WARNED: Code = Code(1);
+/// Something endangers locks.
+pub const ENDANGERED: Code = Code(2);
 /// The command line, a name, a policy or a URL is wrong, or the store cannot do that (`EX_USAGE`).
 pub const USAGE: Code = Code(64);
 /// The store does not answer (`EX_UNAVAILABLE`).

@@ -161,6 +161,33 @@ pub fn take_foreground(tty: i32) {
     unsafe { libc::tcsetpgrp(tty, libc::getpgrp()) };
 }
 
+/// How the kernel steers its clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steering {
+    /// True if nobody keeps them in step with a better clock, or nobody says so.
+    pub unsynchronised: bool,
+    /// By how much all clocks are made to run faster, in parts per million.
+    pub rate_ppm: i64,
+    /// How wrong the time of day may be.
+    pub max_error_us: i64,
+}
+
+/// Reads how the kernel steers its clocks; changes nothing.
+///
+/// # Errors
+/// Those of the operating system; some containers may not ask.
+pub fn steering() -> io::Result<Steering> {
+    // SAFETY: plain integers, for which zero is a value; `modes` 0 asks only.
+    let mut state: libc::timex = unsafe { MaybeUninit::zeroed().assume_init() };
+    // SAFETY: the structure is valid for the call, which writes it.
+    if unsafe { libc::adjtimex(&mut state) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // A tick is 10 000 µs by design, and each µs more is 100 ppm; the frequency is in 2^-16 ppm.
+    let rate_ppm = (state.tick - 10_000) * 100 + state.freq / 65_536;
+    Ok(Steering { unsynchronised: state.status & libc::STA_UNSYNC != 0, rate_ppm, max_error_us: state.maxerror })
+}
+
 /// Changes this thread's mask and returns the one before; a plain system call, so fit for use between fork and exec.
 fn change(how: i32, mask: Mask) -> io::Result<Mask> {
     let set = set_of(mask);

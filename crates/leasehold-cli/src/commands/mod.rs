@@ -3,6 +3,7 @@
 pub mod acquire;
 pub mod bench;
 pub mod completions;
+pub mod doctor;
 pub mod inspect;
 pub mod list;
 pub mod man;
@@ -32,6 +33,7 @@ pub fn perform(command: Command) -> Code {
         Command::List(args) => list::list(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Doctor(args) => doctor::doctor(args),
         Command::Completions(args) => completions::completions(args),
         Command::Man(args) => man::man(args),
     };

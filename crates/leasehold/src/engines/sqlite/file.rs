@@ -179,19 +179,32 @@ pub(super) fn io_error(error: io::Error, path: &Path) -> Error {
 }
 
 fn check_file_system(directory: &Path) -> Result<(), Error> {
-    let found = statfs(directory).map_err(|error| io_error(error.into(), directory))?;
+    judge_file_system(magic(directory).map_err(|error| io_error(error, directory))?, directory)
+}
+
+/// The magic number of the file system of `path`.
+pub(super) fn magic(path: &Path) -> io::Result<i64> {
     // 32 bits: on some targets the field is signed and narrower.
     #[allow(clippy::unnecessary_cast)]
-    let magic = (found.f_type as i64) & 0xFFFF_FFFF;
-    judge_file_system(magic, directory)
+    let magic = (statfs(path)?.f_type as i64) & 0xFFFF_FFFF;
+    Ok(magic)
+}
+
+/// True for the file systems that are taken.
+pub(super) fn is_local(magic: i64) -> bool {
+    LOCAL.contains(&magic)
+}
+
+/// The name of a file system that is refused, if it is known.
+pub(super) fn name_of(magic: i64) -> Option<&'static str> {
+    OTHERS.iter().find(|(other, _)| *other == magic).map(|(_, name)| *name)
 }
 
 fn judge_file_system(magic: i64, directory: &Path) -> Result<(), Error> {
-    if LOCAL.contains(&magic) {
+    if is_local(magic) {
         return Ok(());
     }
-    let name = OTHERS.iter().find(|(other, _)| *other == magic);
-    let name = name.map_or_else(|| format!("of an unknown type (0x{magic:x})"), |(_, name)| (*name).into());
+    let name = name_of(magic).map_or_else(|| format!("of an unknown type (0x{magic:x})"), String::from);
     let directory = directory.display();
     Err(Error::config(format!(
         "the file system of {directory} is {name}, whose locks may not hold: choose a local one, or add ?fs=any to the url"

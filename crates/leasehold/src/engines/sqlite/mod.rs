@@ -4,6 +4,7 @@
 mod book;
 mod config;
 mod file;
+pub mod probe;
 mod rows;
 mod store;
 mod sweep;

@@ -17,10 +17,10 @@ use std::path::Path;
 use std::time::Duration;
 
 /// "Lshd": tells a lock database from any other SQLite file.
-const APPLICATION_ID: i32 = 0x4C73_6864;
+pub const APPLICATION_ID: i32 = 0x4C73_6864;
 
 /// The only schema there is yet.
-const SCHEMA: i32 = 1;
+pub const SCHEMA: i32 = 1;
 
 /// How often a transaction starts over on a file that has just been replaced.
 const REPLACEMENTS: u32 = 3;

@@ -1,0 +1,44 @@
+//! `leasehold doctor`: what of a store and of this host endangers locks, what it means, and what to do.
+
+mod finding;
+mod host;
+mod redis;
+mod report;
+mod shell;
+mod sqlite;
+
+use super::{on_runtime, print, print_json};
+use crate::args::Doctor;
+use crate::exit::Code;
+use crate::store::{Fault, Store};
+use finding::Check;
+use report::{Report, Voice};
+
+/// Checks, and prints what was found.
+pub fn doctor(args: Doctor) -> Result<Code, Fault> {
+    let store = Store::choose(&args.store)?;
+    let checks = checks(&store)?;
+    let report = Report::new(format!("{store:?}"), checks);
+    let voice = match (args.store.quiet, args.verbose) {
+        (true, _) => Voice::Quiet,
+        (_, true) => Voice::Verbose,
+        _ => Voice::Plain,
+    };
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print(&report.text(voice))?;
+    }
+    Ok(report.exit_code())
+}
+
+fn checks(store: &Store) -> Result<Vec<Check>, Fault> {
+    let mut checks = match store.url().split(':').next() {
+        Some("sqlite") => sqlite::checks(store.url())?,
+        Some("redis" | "rediss" | "redis+unix") => on_runtime(redis::checks(store.url()))?,
+        // A store in memory has nothing that could be wrong; and an unknown scheme is told as everywhere else.
+        _ => on_runtime(async { Ok(store.connect(None).await.map(|_| Vec::new())?) })?,
+    };
+    checks.extend(host::checks());
+    Ok(checks)
+}
