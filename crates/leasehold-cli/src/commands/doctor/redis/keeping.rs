@@ -48,7 +48,7 @@ fn memory(patient: &Patient) -> Option<Check> {
     let seen = format!("{} of {} used", bytes(used), bytes(limit));
     let means = "where keys are not evicted, claims are refused with OOM: nobody is granted a lock that is free. Renewals and \
                  releases go on, so P1 to P3 hold";
-    let remedy = patient.set("maxmemory", &(limit.max(used) / 2 * 3).to_string());
+    let remedy = patient.set("maxmemory", &format!("{}mb", (limit.max(used) >> 20) * 3 / 2 + 64));
     Some(if used >= limit {
         Check::danger(id, "the server's memory is used up", seen).means(means).remedy(remedy)
     } else if used / 9 >= limit / 10 {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use talk::words;
 
 /// How far apart the first and the last reading of the clock are at least.
-const APART: Duration = Duration::from_millis(500);
+const APART: Duration = Duration::from_millis(300);
 
 /// Checks the server that `url` names.
 ///

@@ -216,7 +216,7 @@ pub fn checks(patient: &Patient, refused: &Refused) -> Vec<Check> {
         let is = |name: &str| if scripts(name) { purpose == Purpose::Locks } else { used.get(name) == Some(&purpose) };
         refused.commands.iter().filter(|(name, _)| is(name)).map(|(name, denial)| (*name, *denial)).collect::<Vec<_>>()
     };
-    let locks = "locks do not work: nothing can be granted, renewed or released by this user";
+    let locks = "locks do not work for this user, or not once somebody waits: a claim, a renewal or a release is refused";
     let waiting = "P1 to P3 hold; but waiters find their grants by asking, which takes up to a quarter of the ttl, 2 s at most";
     let looking = "P1 to P3 hold; but `list` and `inspect` do not know who holds, and `acquire`, which leaves a hold to other processes, fails";
     let comfort = "P1 to P3 hold; but without INFO nobody is warned of an eviction policy, without EVAL and SCRIPT LOAD locks stop when the \

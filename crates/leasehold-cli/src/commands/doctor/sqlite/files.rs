@@ -38,7 +38,8 @@ pub fn checks(place: &Place) -> Result<Vec<Check>, Fault> {
     let mut checks = vec![file_system(place, &directory), way(&directory), space(&directory)];
     match found {
         None => checks.push(absent(place, &directory)),
-        Some(found) => checks.extend([owner(place, &found), mode(place, &found), one_name(place, &found), size(place, &found)]),
+        Some(found) if !found.is_file() => checks.push(one_name(place, &found)),
+        Some(found) => checks.extend([owner(place), mode(place), one_name(place, &found), size(place, &found)]),
     }
     Ok(checks)
 }
@@ -141,7 +142,8 @@ fn space(directory: &Path) -> Check {
     let found = match statvfs(directory) {
         Ok(found) => found,
         Err(error) => {
-            return Check::warning(id, "the free space cannot be told", error.to_string()).remedy(shown(&["df", "-h"], directory));
+            return Check::warning(id, "the free space cannot be told", error.to_string())
+                .remedy(shown(&["df", "-h"], directory));
         }
     };
     let (free, files) = (found.f_bavail.saturating_mul(found.f_frsize), found.f_favail);
@@ -180,7 +182,7 @@ fn parts(path: &Path) -> Vec<(PathBuf, Metadata)> {
     named.filter_map(|path| fs::symlink_metadata(&path).ok().map(|found| (path, found))).collect()
 }
 
-fn owner(place: &Place, _: &Metadata) -> Check {
+fn owner(place: &Place) -> Check {
     let id = "sqlite.owner";
     let me = geteuid().as_raw();
     let parts = parts(&place.path);
@@ -200,7 +202,7 @@ fn owner(place: &Place, _: &Metadata) -> Check {
         )
 }
 
-fn mode(place: &Place, _: &Metadata) -> Check {
+fn mode(place: &Place) -> Check {
     let id = "sqlite.mode";
     let parts = parts(&place.path);
     let with = |bits: u32| parts.iter().find(|(_, found)| found.mode() & bits != 0);
