@@ -277,6 +277,70 @@ fn a_server_out_of_memory_is_told() {
 }
 
 #[test]
+fn a_server_that_cannot_save_its_data_is_told() {
+    let site = Site::new(&HEALTHY);
+    fs::create_dir(site.place.path("dump.rdb")).unwrap();
+    site.server.query("CONFIG SET save \"3600 1\"");
+    site.server.query("SET x 1");
+    site.server.query("BGSAVE");
+    until("the snapshot", || site.server.query("INFO persistence").contains("rdb_last_bgsave_status:err").then_some(()));
+    let report = site.report();
+    assert_eq!(report.bad(), ["redis.disk", "redis.writes"], "{}", report.all);
+    assert!(report.check("redis.writes")["seen"].as_str().unwrap().ends_with("MISCONF"));
+    fs::remove_dir(site.place.path("dump.rdb")).unwrap();
+    paste(report.remedy("redis.writes"));
+    until("the snapshot", || site.server.query("INFO persistence").contains("rdb_last_bgsave_status:ok").then_some(()));
+    assert_eq!(site.report().bad(), [""; 0]);
+}
+
+#[test]
+fn a_sentinel_is_told() {
+    let place = Place::new();
+    fs::write(place.path("sentinel.conf"), "").unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new("redis-server");
+    command.arg(place.path("sentinel.conf")).args(["--sentinel", "--port", &port.to_string(), "--bind", "127.0.0.1"]);
+    let _sentinel = place.start_command("sentinel", command);
+    until("the sentinel", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    let report = Report::of(&doctor_at(&place, &format!("redis://127.0.0.1:{port}"), &["--json"]));
+    assert_eq!((report.code, report.severity("redis.role")), (2, "danger"), "{}", report.all);
+}
+
+#[test]
+fn a_user_who_may_ask_for_nothing_else_is_examined_all_the_same() {
+    let site = Site::new(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
+    let hidden = "-info -config -acl -ping -scan -type -getrange -slowlog";
+    site.server.query(&format!("ACL SETUSER app on >pw ~leasehold:* &leasehold:* +@all {hidden}"));
+    let report = site.report_as("app:pw");
+    assert_eq!(report.bad(), ["redis.rights.comfort"], "{}", report.all);
+    assert_eq!((report.severity("redis.role"), report.severity("redis.version")), ("ok", "ok"));
+    assert_eq!((report.severity("redis.names"), report.severity("redis.view")), ("note", "note"));
+    for id in ["redis.rights.comfort", "redis.names", "redis.view"] {
+        paste(report.remedy(id));
+    }
+    assert_eq!(site.report_as("app:pw").bad(), ["redis.eviction", "redis.persistence"]);
+}
+
+#[test]
+fn another_database_and_another_prefix_are_those_that_are_examined() {
+    let site = Site::new(&HEALTHY);
+    site.server.query("SELECT 3\r\nRPUSH app*:list x");
+    let at = |rest: &str| Report::of(&doctor_at(&site.place, &format!("{}{rest}", site.server.url()), &["--json"]));
+    assert_eq!((at("/3").bad(), at("?prefix=app*:").bad()), (vec![], vec![]));
+    let report = at("/3?prefix=app*:");
+    assert_eq!(report.bad(), ["redis.names.type"]);
+    paste(report.remedy("redis.names.type"));
+    assert_eq!(at("/3?prefix=app*:").bad(), [""; 0]);
+    assert_eq!(code(&doctor_at(&site.place, &format!("{}/99", site.server.url()), &[])), 64);
+    site.server.query("ACL SETUSER app on >pw ~app\\*:* &app\\*:* +@all -select");
+    let url = format!("{}/3?prefix=app*:", site.server.url().replace("//", "//app:pw@"));
+    let refused = doctor_at(&site.place, &url, &[]);
+    assert!(code(&refused) == 77 && err(&refused).contains("ACL SETUSER app +select"), "{refused:?}");
+    site.server.query("ACL SETUSER app +select");
+    assert_eq!(Report::of(&doctor_at(&site.place, &url, &["--json"])).bad(), [""; 0]);
+}
+
+#[test]
 fn a_replica_is_told_and_its_primary_says_what_a_fail_over_loses() {
     let site = Site::new(&HEALTHY);
     let other = Place::new();
@@ -331,14 +395,28 @@ fn keys_of_others_at_locks_names_are_told_and_removed() {
     site.server.query("SET \"leasehold:it's odd\\x02\" x");
     site.server.query("SET leasehold:lent x PX 600000");
     let report = site.report();
-    assert_eq!((report.code, report.bad()), (1, vec!["redis.names.endless", "redis.names.type"]), "{}", report.all);
-    assert_eq!(report.severity("redis.names.foreign"), "note");
+    assert_eq!(
+        (report.code, report.bad()),
+        (1, vec!["redis.names.endless", "redis.names.type", "redis.names.foreign"]),
+        "{}",
+        report.all
+    );
     assert!(report.check("redis.names.type")["seen"].as_str().unwrap().starts_with("leasehold:list (list); of 4 keys"));
-    for id in report.bad() {
+    for id in ["redis.names.endless", "redis.names.type"] {
         paste(report.remedy(id));
     }
-    assert_eq!(site.report().bad(), [""; 0]);
     assert_eq!(site.server.keys(), ["leasehold:lent"]);
+    assert_eq!(site.report().bad(), ["redis.names.foreign"]);
+    site.server.query("DEL leasehold:lent");
+    assert_eq!(site.report().bad(), [""; 0]);
+    // Who shares another library's names meets its keys, and wants to.
+    site.server.query("SET lent x PX 600000");
+    site.server.query("SET data x");
+    let shared = Report::of(&doctor_at(&site.place, &format!("{}?prefix=", site.server.url()), &["--json"]));
+    assert_eq!(
+        (shared.bad(), shared.severity("redis.names.foreign"), shared.severity("redis.names.endless")),
+        (vec![], "note", "note")
+    );
     // A hold of ours whose end was taken away.
     site.server.query("SET leasehold:a 00000000000000010000000000000002+");
     let report = site.report();
@@ -611,6 +689,12 @@ fn a_file_in_memory_is_told() {
     let url = format!("sqlite:{}/locks.db", shm.path().display());
     let report = Report::of(&doctor_at(&place, &url, &["--json"]));
     assert_eq!(report.severity("sqlite.file_system"), "warning");
+    let odd = Report::of(&doctor_at(&place, "sqlite:/proc/locks.db?fs=any", &["--json"]));
+    assert_eq!((odd.code, odd.severity("sqlite.file_system")), (2, "danger"));
+    let link = place.path("link");
+    std::os::unix::fs::symlink(place.path(""), &link).unwrap();
+    let linked = Report::of(&doctor_at(&place, &format!("sqlite:{}/sub/locks.db", link.display()), &["--json"]));
+    assert_ne!(linked.severity("sqlite.directory"), "danger", "{}", linked.all);
 }
 
 #[test]

@@ -50,7 +50,11 @@ impl FileSystem {
     /// # Errors
     /// Those of the operating system.
     pub fn of(path: &Path) -> io::Result<FileSystem> {
-        let magic = file::magic(path)?;
-        Ok(FileSystem { magic, is_local: file::is_local(magic), name: file::name_of(magic) })
+        Ok(FileSystem::by_magic(file::magic(path)?))
+    }
+
+    /// The one with this magic number.
+    pub fn by_magic(magic: i64) -> FileSystem {
+        FileSystem { magic, is_local: file::is_local(magic), name: file::name_of(magic) }
     }
 }

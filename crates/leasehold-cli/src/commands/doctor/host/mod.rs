@@ -52,7 +52,11 @@ fn clock() -> Check {
 fn rate() -> Check {
     let id = "host.clock_rate";
     let Ok(steering) = sys::steering() else { return hidden(id) };
-    let ppm = steering.rate_ppm;
+    judge_rate(steering.rate_ppm)
+}
+
+fn judge_rate(ppm: i64) -> Check {
+    let id = "host.clock_rate";
     let seen = format!("all clocks are steered by {ppm} ppm; leases allow for {DRIFT_PPM} ppm between holder and store");
     let check = match ppm.unsigned_abs() {
         0..=1000 => return Check::ok(id, "the clocks run at their natural rate", seen),
@@ -124,6 +128,13 @@ fn processes() -> Check {
 mod tests {
     use super::*;
     use crate::commands::doctor::finding::Severity;
+
+    #[test]
+    fn the_harder_the_clocks_are_steered_the_worse() {
+        let of = |ppm| judge_rate(ppm).severity;
+        assert_eq!((of(0), of(-500), of(2000), of(-9000)), (Severity::Ok, Severity::Ok, Severity::Warning, Severity::Warning));
+        assert_eq!((of(10_000), of(-100_000)), (Severity::Danger, Severity::Danger));
+    }
 
     #[test]
     fn an_ordinary_host_has_no_more_than_notes() {

@@ -1,11 +1,11 @@
 //! Keys under our names that are not ours: of another client, of another type, or without an end.
 
-use super::patient::{Denial, Patient};
+use super::patient::{Denial, Patient, escaped};
 use super::talk::{Answer, Talk, items, text, words};
 use crate::commands::doctor::finding::Check;
 use crate::say::humane;
 use crate::store::Fault;
-use leasehold::engines::redis::probe::Record;
+use leasehold::engines::redis::probe::{Record, Space};
 use redis::Value;
 use std::time::{Duration, Instant};
 
@@ -59,7 +59,9 @@ impl Kind {
 pub async fn checks(patient: &Patient) -> Result<Vec<Check>, Fault> {
     let Some(found) = search(patient).await? else {
         let title = "keys of others under our names were not looked for";
-        return Ok(vec![Check::note("redis.names", title, "SCAN, TYPE, PTTL or GETRANGE is refused").means("nothing by itself")]);
+        let rights = ["ACL", "SETUSER", &patient.user, "+scan", "+type", "+pttl", "+getrange"];
+        let check = Check::note("redis.names", title, "SCAN, TYPE, PTTL or GETRANGE is refused").means("nothing by itself");
+        return Ok(vec![check.remedy(patient.command(rights))]);
     };
     let scope = match &found.cut_short {
         Some(why) => format!("; {why}, so there may be more"),
@@ -156,15 +158,6 @@ fn judge(found: &mut Found, key: &str, answers: &[Answer]) {
     }
 }
 
-/// The prefix, with what a pattern would understand otherwise made plain.
-fn escaped(prefix: &str) -> String {
-    let escape = |character| match character {
-        '*' | '?' | '[' | ']' | '\\' | '^' => vec!['\\', character],
-        other => vec![other],
-    };
-    prefix.chars().flat_map(escape).collect()
-}
-
 /// How the named keys are looked at, then removed.
 fn removal(patient: &Patient, kind: &Kind) -> String {
     let keys = kind.names.iter().map(|(key, _)| key.clone());
@@ -209,7 +202,12 @@ fn foreign(patient: &Patient, found: &Found, looked: &str) -> Check {
         let name = key.strip_prefix(patient.space().prefix()).unwrap_or(key);
         crate::commands::doctor::shell::line(["leasehold", "inspect", name])
     });
-    Check::note(id, format!("{} locks of other clients are among ours", found.foreign.count), format!("{}; of {looked}", found.foreign.shown()))
+    let title = format!("{} locks of other clients are among ours", found.foreign.count);
+    let seen = format!("{}; of {looked}", found.foreign.shown());
+    // Who chose another prefix, or none, may have done so to share these very locks.
+    let is_ours_alone = patient.space().prefix() == Space::DEFAULT_PREFIX;
+    let check = if is_ours_alone { Check::warning(id, title, seen) } else { Check::note(id, title, seen) };
+    check
         .means("they are waited for like any holder. P1 holds if the other client leaves our keys alone as we do its: it must delete only what it set itself")
         .remedy(inspect.collect::<Vec<_>>().join("\n"))
 }

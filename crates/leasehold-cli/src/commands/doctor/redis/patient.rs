@@ -87,14 +87,21 @@ impl Patient {
     /// Those of [`Talk::open`].
     pub async fn meet(probe: Probe) -> Result<Patient, Fault> {
         let talk = Talk::open(&probe).await?;
-        let ask = vec![words(["INFO"]), words(["CONFIG", "GET"].iter().chain(&SETTINGS)), words(["ACL", "WHOAMI"])];
+        let ask =
+            vec![words(["INFO"]), words(["CONFIG", "GET"].iter().chain(&SETTINGS)), words(["ACL", "WHOAMI"]), words(["HELLO"])];
         let answers = talk.ask_all(ask).await?;
         let unseen = ["INFO", "CONFIG GET"].into_iter().zip(&answers);
-        let unseen = unseen.filter_map(|(what, answer)| Some((what, Denial::of(answer)?))).collect();
+        let refused = |answer: &Answer| match answer {
+            Answer::Refused(..) => Some(Denial::of(answer).unwrap_or(Denial::Unknown)),
+            Answer::Said(_) => None,
+        };
+        let unseen = unseen.filter_map(|(what, answer)| Some((what, refused(answer)?))).collect();
         let user = answers[2].text().or_else(|| probe.user().map(String::from)).unwrap_or_else(|| "default".into());
         let name =
             ResourceName::new(&format!("leasehold-doctor:{:016x}", random())).expect("it is short and has no control character");
-        Ok(Patient { probe, talk, info: fields(&answers[0]), config: pairs(&answers[1]), unseen, user, name, client: random() })
+        let mut info = fields(&answers[0]);
+        greeted(&mut info, &pairs(&answers[3]));
+        Ok(Patient { probe, talk, info, config: pairs(&answers[1]), unseen, user, name, client: random() })
     }
 
     /// The names of all our keys.
@@ -167,6 +174,19 @@ impl Patient {
     }
 }
 
+/// What `HELLO` says is said to everybody, also where `INFO` is refused.
+fn greeted(info: &mut HashMap<String, String>, hello: &HashMap<String, String>) {
+    let mut know = |field: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            info.entry(field.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    };
+    know("redis_version", hello.get("version").map(String::as_str));
+    know("role", hello.get("role").map(|role| if role == "replica" { "slave" } else { role }));
+    know("redis_mode", hello.get("mode").map(String::as_str));
+    know("cluster_enabled", hello.get("mode").map(|mode| if mode == "cluster" { "1" } else { "0" }));
+}
+
 fn fields(answer: &Answer) -> HashMap<String, String> {
     let text = answer.text().unwrap_or_default();
     let lines = text.lines().filter_map(|line| line.split_once(':'));
@@ -182,6 +202,15 @@ fn pairs(answer: &Answer) -> HashMap<String, String> {
 /// 64 random bits: the standard library's hashers are seeded by the operating system.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+/// The prefix, with what a pattern would understand otherwise made plain.
+pub fn escaped(prefix: &str) -> String {
+    let escape = |character| match character {
+        '*' | '?' | '[' | ']' | '\\' | '^' => vec!['\\', character],
+        other => vec![other],
+    };
+    prefix.chars().flat_map(escape).collect()
 }
 
 /// A number of bytes as people say it.

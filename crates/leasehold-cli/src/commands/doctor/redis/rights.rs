@@ -1,7 +1,7 @@
 //! Which commands, keys and channels our user may use: each is tried in a form that does nothing.
 
 use super::links::release_script;
-use super::patient::{Denial, LIFE_MS, Patient};
+use super::patient::{Denial, LIFE_MS, Patient, escaped};
 use super::talk::{Answer, Talk, words};
 use crate::commands::doctor::finding::{Check, Severity};
 use crate::store::Fault;
@@ -266,7 +266,7 @@ fn commands(
 
 fn keys(patient: &Patient, refused: &Refused) -> Check {
     let id = "redis.rights.keys";
-    let pattern = format!("~{}*", patient.space().prefix());
+    let pattern = format!("~{}*", escaped(patient.space().prefix()));
     if refused.keys.is_empty() {
         return Check::ok(id, "all keys may be used", format!("keys of each kind behind {pattern}"));
     }
@@ -282,7 +282,7 @@ fn keys(patient: &Patient, refused: &Refused) -> Check {
 
 fn channels(patient: &Patient, refused: &Refused) -> Check {
     let id = "redis.rights.channels";
-    let pattern = format!("&{}*", patient.space().prefix());
+    let pattern = format!("&{}*", escaped(patient.space().prefix()));
     if !refused.channels {
         return Check::ok(id, "all channels may be used", format!("a channel behind {pattern}"));
     }

@@ -14,7 +14,7 @@ pub fn checks(patient: &Patient) -> Vec<Check> {
 
 fn version(patient: &Patient) -> Option<Check> {
     let id = "redis.version";
-    let Some(compatible) = patient.info("redis_version") else { return None };
+    let compatible = patient.info("redis_version")?;
     let seen = match patient.info("valkey_version") {
         Some(version) => format!("Valkey {version}, compatible with Redis {compatible}"),
         None => format!("Redis {compatible}"),
@@ -31,6 +31,13 @@ fn version(patient: &Patient) -> Option<Check> {
 
 fn role(patient: &Patient) -> Option<Check> {
     let id = "redis.role";
+    if patient.info("redis_mode") == Some("sentinel") {
+        return Some(
+            Check::danger(id, "the server is a Sentinel", "redis_mode sentinel")
+                .means("locks do not work: a Sentinel keeps no keys, and following one to its primary is not supported yet")
+                .remedy(patient.command(["SENTINEL", "MASTERS"])),
+        );
+    }
     let role = patient.info("role")?;
     if role == "master" {
         return Some(Check::ok(id, "the server is a primary", "role master"));
@@ -97,8 +104,8 @@ fn view(patient: &Patient) -> Check {
         .collect();
     let missing = |name| patient.unseen.iter().any(|(what, _)| *what == name);
     let hidden = match (missing("INFO"), missing("CONFIG GET")) {
-        (true, true) => "version, role, eviction policy, persistence, replicas, connections, buffers",
-        (true, false) => "version, role, replicas, connections",
+        (true, true) => "eviction policy, persistence, replicas, connections, buffers",
+        (true, false) => "replicas, connections",
         _ => "save points, appendfsync, min-replicas-to-write, timeout, buffers of subscribers",
     };
     let check = Check::note(id, "some settings cannot be seen", format!("{}; not seen: {hidden}", what.join(", ")))

@@ -114,7 +114,10 @@ impl Talk {
             let selected = talk.ask(words(["SELECT", &probe.database().to_string()])).await?;
             match selected {
                 Answer::Refused(code, _) if code == "NOPERM" => {
-                    return Err(permission("the user lacks the right to the command SELECT"));
+                    let user = probe.user().unwrap_or("default");
+                    return Err(permission(&format!(
+                        "the user lacks the right to the command SELECT: ACL SETUSER {user} +select"
+                    )));
                 }
                 Answer::Refused(code, _) if code == "ERR" => {
                     return Err(Fault::usage(format!("redis: the server has no database {}", probe.database())));

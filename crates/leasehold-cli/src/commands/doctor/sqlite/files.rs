@@ -6,7 +6,7 @@ use crate::exit;
 use crate::store::Fault;
 use leasehold::engines::sqlite::probe::{FileSystem, Place};
 use rustix::fs::statvfs;
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid};
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -51,7 +51,8 @@ fn existing(path: &Path) -> PathBuf {
     while !at.is_dir() {
         at = at.parent().unwrap_or(Path::new("/"));
     }
-    at.to_owned()
+    // A link has a mode that says nothing.
+    fs::canonicalize(at).unwrap_or_else(|_| at.to_owned())
 }
 
 fn shown(words: &[&str], path: &Path) -> String {
@@ -76,17 +77,20 @@ fn absent(place: &Place, directory: &Path) -> Check {
 
 fn file_system(place: &Place, directory: &Path) -> Check {
     let id = "sqlite.file_system";
-    let found = match FileSystem::of(directory) {
-        Ok(found) => found,
+    match FileSystem::of(directory) {
+        Ok(found) => judge_file_system(&found, place.any_file_system, directory),
         Err(error) => {
-            return Check::warning(id, "the file system cannot be told", error.to_string())
-                .remedy(shown(&["df", "-T"], directory));
+            Check::warning(id, "the file system cannot be told", error.to_string()).remedy(shown(&["df", "-T"], directory))
         }
-    };
+    }
+}
+
+fn judge_file_system(found: &FileSystem, is_taken: bool, directory: &Path) -> Check {
+    let id = "sqlite.file_system";
     let at = directory.display();
     if !found.is_local {
         let name = found.name.map_or_else(|| format!("of an unknown type (0x{:x})", found.magic), String::from);
-        let taken = if place.any_file_system { ", taken because of ?fs=any" } else { "" };
+        let taken = if is_taken { ", taken because of ?fs=any" } else { "" };
         return Check::danger(id, "the file system is not known to be local", format!("{at} is {name}{taken}"))
             .means("its locks and memory maps may not be shared by all who open the file: P1 and P2 are broken, and the file may be damaged")
             .remedy("# put the file on a local disk, or use redis:// to share locks between hosts");
@@ -118,7 +122,7 @@ fn way(directory: &Path) -> Check {
                 .means(means)
                 .remedy(shown(&["chmod", "o-w"], at));
         }
-        if mode & 0o020 != 0 && !is_sticky && found.gid() != 0 {
+        if mode & 0o020 != 0 && !is_sticky && found.gid() != 0 && found.gid() != getegid().as_raw() {
             return Check::warning(id, "a group may replace the lock database", seen)
                 .means(means)
                 .remedy(shown(&["chmod", "g-w"], at));
@@ -266,6 +270,23 @@ fn size(place: &Place, found: &Metadata) -> Check {
 mod tests {
     use super::*;
     use crate::commands::doctor::finding::Severity;
+
+    #[test]
+    fn a_network_file_system_is_a_danger_also_where_it_is_taken() {
+        let of = |magic, is_taken| judge_file_system(&FileSystem::by_magic(magic), is_taken, Path::new("/x"));
+        for (magic, name) in [(0x6969, "NFS"), (0x517B, "SMB"), (0xFF53_4D42, "CIFS"), (0x6573_5546, "FUSE"), (0x1234, "0x1234")]
+        {
+            for is_taken in [false, true] {
+                let check = of(magic, is_taken);
+                assert!(check.severity == Severity::Danger && check.seen.contains(name), "{check:?}");
+            }
+        }
+        let severity = |magic| of(magic, false).severity;
+        assert_eq!(
+            (severity(0xEF53), severity(0x0102_1994), severity(OVERLAY)),
+            (Severity::Ok, Severity::Warning, Severity::Note)
+        );
+    }
 
     #[test]
     fn the_less_space_the_worse() {
