@@ -192,7 +192,7 @@ mod tests {
             assert_eq!(off(well), 0, "{well}");
         }
         // At most 1500 ms and 1 % may have passed, at least 990 ms less 1 %.
-        assert_eq!(off(3000), 3000 - 5 - 1515);
+        assert!((1479..=1480).contains(&off(3000)), "{}", off(3000));
         assert!(off(900) < 0);
     }
 
