@@ -76,11 +76,11 @@ impl Report {
         self.all["checks"].as_array().unwrap().iter().map(|check| check["id"].as_str().unwrap().to_owned()).collect()
     }
 
-    /// Everything that is worse than a note, apart from what this host itself is to blame for.
+    /// Everything that is worse than a note, apart from what this host, or how busy it is, may be to blame for.
     fn bad(&self) -> Vec<&str> {
         let bad = |check: &&Value| check["severity"] == "warning" || check["severity"] == "danger";
         let ids = self.all["checks"].as_array().unwrap().iter().filter(bad).map(|check| check["id"].as_str().unwrap());
-        ids.filter(|id| !id.starts_with("host.")).collect()
+        ids.filter(|id| !id.starts_with("host.") && !["redis.latency", "redis.slow"].contains(id)).collect()
     }
 }
 
@@ -547,6 +547,8 @@ fn a_command_that_held_the_server_up_is_named_without_its_arguments() {
     let report = Report::of(&output);
     assert_eq!(report.severity("redis.slow"), "warning");
     assert!(report.check("redis.slow")["seen"].as_str().unwrap().starts_with("EVAL took "), "{}", report.check("redis.slow"));
+    paste(report.remedy("redis.slow"));
+    assert_eq!(site.report().severity("redis.slow"), "ok");
 }
 
 #[test]
@@ -582,6 +584,24 @@ fn a_server_that_stops_in_the_middle_ends_the_doctor_too() {
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
         assert!([Some(69), Some(1)].contains(&ended), "{ended:?}: {}", site.place.read("doctor.err"));
     }
+}
+
+#[test]
+fn a_server_without_connections_left_is_told() {
+    let site = Site::new(&["--appendonly", "yes", "--maxclients", "20", "--unixsocket", "redis.sock"]);
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", site.server.port())).unwrap();
+    let mut others: Vec<_> = (0..17).map(|_| connect()).collect();
+    until("the connections", || site.server.query("INFO clients").contains("connected_clients:18").then_some(()));
+    let by_socket = format!("redis+unix://{}", site.place.path("redis.sock").display());
+    let report = Report::of(&doctor_at(&site.place, &by_socket, &["--json"]));
+    assert_eq!(report.bad(), ["redis.connections"], "{}", report.all);
+    others.extend((0..3).map(|_| connect()));
+    let full = until("a full server", || Some(site.doctor(&[])).filter(|output| code(output) == 69));
+    assert!(err(&full).contains("too many clients"), "{full:?}");
+    others.truncate(17);
+    until("the goodbyes", || (code(&site.doctor(&[])) == 1).then_some(()));
+    paste(report.remedy("redis.connections"));
+    assert_eq!(site.report().bad(), [""; 0]);
 }
 
 #[test]

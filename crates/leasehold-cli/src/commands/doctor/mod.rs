@@ -7,12 +7,14 @@ mod report;
 mod shell;
 mod sqlite;
 
-use super::{on_runtime, print, print_json};
+use super::{print, print_json};
 use crate::args::Doctor;
 use crate::exit::Code;
+use crate::obtain::refused;
 use crate::store::{Fault, Store};
 use finding::Check;
 use report::{Report, Voice};
+use tokio::runtime::Builder;
 
 /// Checks, and prints what was found.
 pub fn doctor(args: Doctor) -> Result<Code, Fault> {
@@ -35,10 +37,18 @@ pub fn doctor(args: Doctor) -> Result<Code, Fault> {
 fn checks(store: &Store) -> Result<Vec<Check>, Fault> {
     let mut checks = match store.url().split(':').next() {
         Some("sqlite") => sqlite::checks(store.url())?,
-        Some("redis" | "rediss" | "redis+unix") => on_runtime(redis::checks(store.url()))?,
+        Some("redis" | "rediss" | "redis+unix") => in_time(redis::checks(store.url()))?,
         // A store in memory has nothing that could be wrong; and an unknown scheme is told as everywhere else.
-        _ => on_runtime(async { Ok(store.connect(None).await.map(|_| Vec::new())?) })?,
+        _ => in_time(async { Ok(store.connect(None).await.map(|_| Vec::new())?) })?,
     };
     checks.extend(host::checks());
     Ok(checks)
+}
+
+/// Runs `work`, and waits for nothing that it left behind: a name server may take long to answer.
+fn in_time<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(refused)?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
 }

@@ -220,7 +220,8 @@ pub async fn slow(patient: &Patient) -> Result<Option<Check>, Fault> {
             } else {
                 Check::note(id, "a command held the server up", seen)
             };
-            check.means(means).remedy(patient.command(["SLOWLOG", "GET", "10"]))
+            let (look, forget) = (patient.command(["SLOWLOG", "GET", "10"]), patient.command(["SLOWLOG", "RESET"]));
+            check.means(means).remedy(format!("{look}\n{forget}    # once it is known what that was"))
         }
         _ => Check::ok(id, "no command held the server up", "none of 100 ms or more in the slow log of the last hour"),
     }))

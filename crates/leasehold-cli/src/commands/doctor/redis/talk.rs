@@ -222,7 +222,13 @@ fn says_one_of(error: &RedisError, codes: &[&str]) -> bool {
 
 /// True if the server refused, in place of being gone, and not for the password.
 fn may_be_mended(error: &RedisError) -> bool {
-    error.kind() != ErrorKind::AuthenticationFailed && (error.code().is_some() || error.kind() == ErrorKind::RESP3NotSupported)
+    error.kind() != ErrorKind::AuthenticationFailed
+        && !is_full(error)
+        && (error.code().is_some() || error.kind() == ErrorKind::RESP3NotSupported)
+}
+
+fn is_full(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.starts_with("max number of clients"))
 }
 
 fn refused_greeting(error: &RedisError) -> Fault {
@@ -235,9 +241,7 @@ fn refused_greeting(error: &RedisError) -> Fault {
         Some("NOPERM") => permission("the server refuses this user"),
         Some(code) => match stopped(code) {
             Some(why) => unavailable(why),
-            None if error.detail().is_some_and(|detail| detail.starts_with("max number of clients")) => {
-                unavailable("the server has too many clients")
-            }
+            None if is_full(error) => unavailable("the server has too many clients: see maxclients"),
             None => Fault { code: exit::USAGE, message: format!("redis: the server refuses the handshake with {code}") },
         },
         None => gone(error.clone()),

@@ -35,7 +35,9 @@ pub fn checks(place: &Place) -> Result<Vec<Check>, Fault> {
         }
     };
     let directory = existing(&place.path);
-    let mut checks = vec![file_system(place, &directory), way(&directory), space(&directory)];
+    // Directories that are missing are made for this user alone.
+    let is_whole = place.path.parent().is_some_and(Path::is_dir);
+    let mut checks = vec![file_system(place, &directory), way(&directory, is_whole), space(&directory)];
     match found {
         None => checks.push(absent(place, &directory)),
         Some(found) if !found.is_file() => checks.push(one_name(place, &found)),
@@ -108,8 +110,8 @@ fn judge_file_system(found: &FileSystem, is_taken: bool, directory: &Path) -> Ch
     Check::ok(id, "the file system is local", format!("{at}, magic number 0x{:x}", found.magic))
 }
 
-/// Who could replace the file, from the root to its directory.
-fn way(directory: &Path) -> Check {
+/// Who could replace the file, from its directory to the root; `is_whole` if no directory between is yet to be made.
+fn way(directory: &Path, is_whole: bool) -> Check {
     let id = "sqlite.directory";
     let me = geteuid().as_raw();
     for at in directory.ancestors() {
@@ -132,7 +134,7 @@ fn way(directory: &Path) -> Check {
                 .means(means)
                 .remedy("# put the file into a directory of this user, below directories of this user or of root");
         }
-        if at == directory && mode & 0o002 != 0 {
+        if is_whole && at == directory && mode & 0o002 != 0 {
             return Check::warning(id, "the lock database lies where everybody may make files", seen)
                 .means("nobody else can replace it while it is there; but others can make it first, or what stands beside it, and such places are cleaned up: P1 is broken if it goes while in use")
                 .remedy("export LEASEHOLD_URL=sqlite:$HOME/.local/state/leasehold/locks.db    # a directory of this user");
