@@ -51,6 +51,9 @@ impl Probe {
     ///
     /// # Errors
     /// Config for a certificate that is not trusted, else unavailable.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the stream is closed.
     pub async fn open(&self) -> Result<Box<dyn Stream>, Error> {
         let opened = stream::open(&self.target).await;
         let opened = opened.map_err(|error| link::unreachable(link::unopened(&error), &self.target).on(NAME));
