@@ -49,7 +49,7 @@ pub async fn latency(patient: &Patient) -> Result<Check, Fault> {
              every hand-off takes as long",
             slow * 12
         ))
-        .remedy(patient.command(["--latency-history", "-i", "1"])))
+        .remedy(format!("timeout 5 {}", patient.command(["--latency"]))))
 }
 
 /// Spans of work that went well, sorted, as many and as long as allowed.
@@ -192,7 +192,7 @@ pub async fn push(patient: &Patient) -> Result<(Check, [Answer; 2]), Fault> {
                 let receivers = told.number().unwrap_or(0);
                 Check::warning(id, "pushes do not arrive", format!("published to {receivers} subscribers, heard nothing for 2 s"))
                     .means(slower)
-                    .remedy(patient.command(["PUBSUB", "NUMPAT"]))
+                    .remedy(patient.command(["CLIENT", "LIST", "TYPE", "pubsub"]))
             }
         }
     };
