@@ -1,8 +1,10 @@
 //! The command line, as people write it.
 
 mod bench;
+mod top;
 
 pub use bench::{Bench, Protocol, SaleArgs};
+pub use top::{COLUMNS, Top};
 
 use crate::exit::{self, Code};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -44,6 +46,8 @@ pub enum Command {
     List(List),
     /// Show who holds a lock and who waits for it
     Inspect(Inspect),
+    /// Watch all locks of a store live, on a terminal
+    Top(Top),
     /// Measure a store, or verify that nothing is sold twice under its locks
     Bench(Bench),
     /// Print completions for a shell
