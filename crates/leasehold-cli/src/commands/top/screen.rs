@@ -1,12 +1,12 @@
 //! The terminal while it is ours, and as it was before whenever it ceases to be: on return, on an error, on a panic.
 
-use ratatui::backend::CrosstermBackend;
+use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::buffer::Buffer;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::style::ResetColor;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::crossterm::{execute, queue};
-use ratatui::{Terminal, TerminalOptions, Viewport};
+use ratatui::layout::{Position, Rect};
 use std::io::{self, BufWriter, Stdout, Write, stdout};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static OURS: AtomicBool = AtomicBool::new(false);
 
 /// The terminal, with a screen of its own that is left when this is dropped.
+///
+/// Not `ratatui::Terminal`: that one asks the terminal where its cursor is before it clears, which the thread that reads keys
+/// would answer, and panics when it is dropped on a terminal that is gone.
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    backend: CrosstermBackend<BufWriter<Stdout>>,
+    shown: Buffer,
+    next: Buffer,
 }
 
 impl Screen {
@@ -28,14 +33,7 @@ impl Screen {
         restore_on_panic();
         enter()?;
         let backend = CrosstermBackend::new(BufWriter::with_capacity(1 << 16, stdout()));
-        let terminal = Terminal::with_options(backend, TerminalOptions { viewport: Viewport::Fullscreen });
-        match terminal {
-            Ok(terminal) => Ok(Screen { terminal }),
-            Err(error) => {
-                restore();
-                Err(error)
-            }
-        }
+        Ok(Screen { backend, shown: Buffer::default(), next: Buffer::default() })
     }
 
     /// Draws what differs from the frame before.
@@ -43,7 +41,18 @@ impl Screen {
     /// # Errors
     /// Those of the terminal, such as that it is gone.
     pub fn draw(&mut self, paint: impl FnOnce(&mut Buffer)) -> io::Result<()> {
-        self.terminal.draw(|frame| paint(frame.buffer_mut())).map(|_| ())
+        let area = Rect::from((Position::ORIGIN, self.backend.size()?));
+        if self.shown.area != area {
+            self.backend.clear()?;
+            self.shown = Buffer::empty(area);
+        }
+        self.next.resize(area);
+        self.next.reset();
+        paint(&mut self.next);
+        self.backend.draw(self.shown.diff(&self.next).into_iter())?;
+        Backend::flush(&mut self.backend)?;
+        std::mem::swap(&mut self.shown, &mut self.next);
+        Ok(())
     }
 
     /// Takes the terminal again after it was given back or used by others, and draws the next frame as a whole.
@@ -53,8 +62,8 @@ impl Screen {
     pub fn again(&mut self) -> io::Result<()> {
         // The modes may have been changed behind our back, and would otherwise be believed to be ours still.
         restore_modes();
-        enter()?;
-        self.terminal.clear()
+        self.shown = Buffer::default();
+        enter()
     }
 }
 
