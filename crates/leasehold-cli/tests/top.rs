@@ -326,11 +326,11 @@ fn every_size_is_survived_and_drawn_anew() {
 }
 
 #[test]
-fn a_terminal_without_a_size_is_no_reason_to_fail() {
+fn a_terminal_that_does_not_know_its_size_is_taken_for_one_of_80_by_24() {
     let place = Place::new();
     let mut terminal = Terminal::sized(top(&place), (0, 0));
-    until("the screen", || (!terminal.is_cooked()).then_some(()));
-    std::thread::sleep(Duration::from_millis(500));
+    terminal.seen.lock().unwrap().screen.screen_mut().set_size(lines(24), lines(80));
+    terminal.shows("no lock is held");
     terminal.press("q");
     assert_eq!(terminal.end().code(), Some(0));
 }
@@ -431,6 +431,9 @@ fn a_terminal_that_takes_no_output_does_not_keep_a_signal_from_ending_it() {
     assert_eq!(terminal.process.end().code(), Some(143));
     assert!(terminal.is_cooked());
     drop(stuck);
+    terminal.hang_up();
+    let bytes = seen.lock().unwrap().bytes.clone();
+    assert!(!String::from_utf8_lossy(&bytes).contains("\x1b[?1049l"), "the terminal took output all the time");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::style::ResetColor;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::crossterm::{execute, queue};
-use ratatui::layout::{Position, Rect};
+use ratatui::layout::{Position, Rect, Size};
 use std::io::{self, BufWriter, Stdout, Write, stdout};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +41,9 @@ impl Screen {
     /// # Errors
     /// Those of the terminal, such as that it is gone.
     pub fn draw(&mut self, paint: impl FnOnce(&mut Buffer)) -> io::Result<()> {
-        let area = Rect::from((Position::ORIGIN, self.backend.size()?));
+        // A terminal that does not know its size, such as a serial line, says that it has none.
+        let size = Some(self.backend.size()?).filter(|size| size.width > 0 && size.height > 0).unwrap_or(Size::new(80, 24));
+        let area = Rect::from((Position::ORIGIN, size));
         if self.shown.area != area {
             self.backend.clear()?;
             self.shown = Buffer::empty(area);
@@ -114,4 +116,57 @@ fn restore_on_panic() {
             }
         }));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+    use std::fs::{File, OpenOptions};
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::process::{Command, Stdio};
+
+    /// Says to this test that it is the process on the terminal, and who panics.
+    const ROLE: &str = "LEASEHOLD_TEST_PANIC";
+    const SELF: &str = "commands::top::screen::tests::a_panic_of_any_thread_gives_the_terminal_back_and_is_told_there";
+
+    fn panic_on_a_screen(whose: &str) {
+        let mut screen = Screen::enter().unwrap();
+        screen.draw(|buffer| buffer.set_string(0, 0, "shown", ratatui::style::Style::new())).unwrap();
+        if whose == "ours" {
+            panic!("no more of it");
+        }
+        std::thread::spawn(|| panic!("no more of it"));
+        std::thread::park();
+    }
+
+    #[test]
+    fn a_panic_of_any_thread_gives_the_terminal_back_and_is_told_there() {
+        if let Ok(whose) = std::env::var(ROLE) {
+            return panic_on_a_screen(&whose);
+        }
+        for whose in ["ours", "another's"] {
+            let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+            grantpt(&terminal).unwrap();
+            unlockpt(&terminal).unwrap();
+            let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
+            let side = OwnedFd::from(OpenOptions::new().read(true).write(true).open(name).unwrap());
+            let stdio = || Stdio::from(side.try_clone().unwrap());
+            let mut child = Command::new("setsid");
+            child.arg("--ctty").arg(std::env::current_exe().unwrap()).args([SELF, "--exact", "--nocapture"]);
+            child.env(ROLE, whose).env("RUST_BACKTRACE", "0").stdin(stdio()).stdout(stdio()).stderr(stdio());
+            let status = child.spawn().unwrap().wait().unwrap();
+            assert_eq!(status.code(), Some(101), "{whose}");
+            let modes = tcgetattr(&side).unwrap().local_modes;
+            assert!(modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG), "{whose}");
+            let mut bytes = [0; 16_384];
+            let count = File::from(terminal).read(&mut bytes).unwrap();
+            let told = String::from_utf8_lossy(&bytes[..count]).into_owned();
+            let at = |text: &str| told.find(text).unwrap_or_else(|| panic!("{whose}: no {text:?} in {told:?}"));
+            let order = [at("\x1b[?1049h"), at("shown"), at("\x1b[?1049l"), at("\x1b[?25h"), at("no more of it")];
+            assert!(order.is_sorted(), "{whose}: {order:?}");
+        }
+    }
 }
