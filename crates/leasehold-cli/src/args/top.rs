@@ -14,7 +14,7 @@ pub struct Top {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub store: StoreArgs,
-    /// Time from one look at the store to the next: 100ms to 1h. A look that takes longer than half of it makes this longer
+    /// Time from one look at the store to the next, 100ms to 1h; longer if a look takes the store more than a tenth of it
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = every)]
     pub every: Duration,
 }
@@ -34,7 +34,7 @@ from it. What ran out between two looks, with more left at the first, is not cou
 fn after_help() -> String {
     format!(
         "Nothing here changes a lock, and nothing is left in the store. A look costs the store what `leasehold list` does, and \
-         takes it at most half of the time. If a look does not succeed, what was seen last stays, marked as old, and it goes on trying. \
+         takes at most a tenth of its time: with very many locks looks become rarer. If a look does not succeed, what was seen last stays, marked as old, and it goes on trying. \
          Keys stand in the last line; ? tells more. NO_COLOR is respected. It needs a terminal: programs use `leasehold list --json`.\n\n\
          Columns, as far as the width allows:\n{COLUMNS}"
     )

@@ -20,6 +20,12 @@ const PROBE: &str = "leasehold:top";
 /// After so many looks in a row that did not succeed the client is made anew.
 const PATIENCE: u32 = 3;
 
+/// How many times a list goes to the store and back, whatever its length.
+const ROUND_TRIPS: u32 = 3;
+
+/// How many times longer than a look the store rests.
+const REST: u32 = 9;
+
 /// What is to be looked at, and how often.
 pub struct Task {
     /// The store.
@@ -95,6 +101,7 @@ async fn look_forever(task: &Task, heard: &mut watch::Receiver<Order>, client: &
         }
         let asked = task.begun.elapsed();
         let answer = look(task, client).await;
+        let rest = answer.as_ref().map_or(Duration::ZERO, rest_after);
         failures = if answer.is_ok() { 0 } else { failures + 1 };
         has_seen |= answer.is_ok();
         let event = match answer {
@@ -111,10 +118,13 @@ async fn look_forever(task: &Task, heard: &mut watch::Receiver<Order>, client: &
             failures = 0;
             goodbye(client).await;
         }
-        let took = task.begun.elapsed() - asked;
-        // The store rests at least as long as the look took.
-        sleep(task.every.saturating_sub(took).max(took)).await;
+        sleep(task.every.saturating_sub(task.begun.elapsed() - asked).max(rest)).await;
     }
+}
+
+/// How long the store is left alone after a look: looks take at most a tenth of its time, the way to it not counted.
+fn rest_after(look: &Look) -> Duration {
+    (look.when.told - look.when.asked).saturating_sub(look.round_trip * ROUND_TRIPS) * REST
 }
 
 async fn look(task: &Task, client: &mut Option<Client>) -> Result<Look, Error> {
@@ -128,4 +138,20 @@ async fn look(task: &Task, client: &mut Option<Client>) -> Result<Look, Error> {
     let asked = task.begun.elapsed();
     let all = client.list().await?;
     Ok(Look { when: When { asked, told: task.begun.elapsed() }, round_trip, all })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_asked_for_less_often_and_a_long_way_is_no_reason() {
+        let rest = |took, round_trip| {
+            let when = When { asked: Duration::from_secs(1), told: Duration::from_secs(1) + Duration::from_millis(took) };
+            rest_after(&Look { when, round_trip: Duration::from_millis(round_trip), all: Vec::new() })
+        };
+        assert_eq!(rest(203, 1), Duration::from_millis(1800));
+        assert_eq!(rest(600, 200), Duration::ZERO);
+        assert_eq!(rest(500, 200), Duration::ZERO);
+    }
 }

@@ -1,5 +1,6 @@
 //! `leasehold top`: all locks of a store, live on a terminal.
 
+mod columns;
 mod looker;
 mod model;
 mod past;

@@ -1,10 +1,10 @@
 //! Draws the model: header, rows, pane, keys. Only what fits the screen is made into text.
 
-use super::model::{Model, Pane, Row};
+use super::columns::{Cells, columns, count, short_rate};
+use super::model::{Model, Pane};
 use crate::args::COLUMNS;
 use crate::commands::view;
 use crate::say::{humane, plain};
-use leasehold::PartyState;
 use leasehold::engine::Inspection;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -12,9 +12,6 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::Span;
 use ratatui::widgets::{Clear, Paragraph, Widget, Wrap};
 use std::time::Duration;
-
-/// How many waiters of a lock some stores tell at most.
-const MOST_WAITERS: usize = 1000;
 
 /// What is shown beside the model.
 #[derive(Clone, Debug)]
@@ -61,7 +58,8 @@ pub fn draw(buffer: &mut Buffer, model: &mut Model, scene: &Scene) {
 
 /// What a text is, for its style.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+#[allow(missing_docs)]
+pub enum Look {
     Plain,
     Title,
     Columns,
@@ -144,7 +142,9 @@ fn status(model: &Model, scene: &Scene) -> ((String, Look), bool) {
     if model.is_paused {
         return ((format!("paused — shown is what was seen {} ago; p goes on", age(at)), Look::Note), true);
     }
-    if scene.now.saturating_sub(at) > scene.every * 2 + Duration::from_secs(2) {
+    let took = model.health.last.map_or(Duration::ZERO, |(when, _)| when.told - when.asked);
+    // The looker leaves the store ten times longer alone than a look took.
+    if scene.now.saturating_sub(at) > scene.every.max(took * 10) * 2 + Duration::from_secs(2) {
         return ((format!("the store takes its time — shown is what was seen {} ago", age(at)), Look::Note), true);
     }
     let order = if model.reverse { ", reversed" } else { "" };
@@ -222,117 +222,6 @@ fn rows(buffer: &mut Buffer, mut area: Rect, model: &mut Model, styles: Styles) 
     }
 }
 
-/// A row as texts.
-struct Cells {
-    texts: [String; FIELDS],
-    look: Look,
-}
-
-const FIELDS: usize = 9;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
-    Name,
-    Who,
-    Held,
-    Left,
-    Wait,
-    HandOffs,
-    RanOut,
-    Claim,
-    Token,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Column {
-    field: Field,
-    title: &'static str,
-    width: u16,
-}
-
-/// The columns of a fixed width, the most important first.
-const FIXED: [Column; 7] = [
-    Column { field: Field::Wait, title: "WAIT", width: 5 },
-    Column { field: Field::Held, title: "HELD", width: 7 },
-    Column { field: Field::Left, title: "LEFT", width: 9 },
-    Column { field: Field::HandOffs, title: "HAND-OFF/S", width: 10 },
-    Column { field: Field::Token, title: "TOKEN", width: 16 },
-    Column { field: Field::RanOut, title: "RAN OUT", width: 7 },
-    Column { field: Field::Claim, title: "CLAIM", width: 9 },
-];
-
-/// The least that a name, and a holder, has.
-const NAME_MIN: u16 = 14;
-const WHO_MIN: u16 = 18;
-
-impl Cells {
-    fn new(row: &Row) -> Cells {
-        let (holders, waiters) = (&row.lock.holders, &row.lock.waiters);
-        let holder = holders.first();
-        let dash = || String::from("-");
-        let more = if holders.len() > 1 { format!(" +{}", holders.len() - 1) } else { String::new() };
-        let texts = [
-            plain(row.lock.resource.as_str()),
-            holder.map_or_else(dash, |holder| view::who(holder) + &more),
-            holder.and_then(|holder| holder.since).map_or_else(dash, humane),
-            holder.map_or_else(dash, view::short_left),
-            count(waiters.len()),
-            short_rate(row.hand_offs),
-            if row.ran_out == 0 { dash() } else { row.ran_out.to_string() },
-            holder.and_then(|holder| holder.claim).map_or_else(dash, |claim| short_claim(&claim.to_string())),
-            holder.and_then(|holder| holder.token).map_or_else(dash, |token| token.to_string()),
-        ];
-        let is_taken = holder.is_some_and(|holder| holder.state == PartyState::Revoked);
-        let look = if is_taken || row.ran_out > 0 {
-            Look::Bad
-        } else if waiters.is_empty() {
-            Look::Plain
-        } else {
-            Look::Note
-        };
-        Cells { texts, look }
-    }
-
-    fn of(&self, field: Field) -> &str {
-        &self.texts[field as usize]
-    }
-
-    fn width(&self, field: Field) -> u16 {
-        u16::try_from(Span::raw(self.of(field)).width()).unwrap_or(u16::MAX)
-    }
-}
-
-/// What fits: the name always, then the holder, then the others in the order of their weight.
-fn columns(width: u16, cells: &[Cells]) -> Vec<Column> {
-    let mut left = width.saturating_sub(NAME_MIN);
-    let with_who = left > WHO_MIN;
-    if with_who {
-        left -= WHO_MIN + 1;
-    }
-    let mut fixed = Vec::new();
-    for column in FIXED {
-        if left <= column.width {
-            break;
-        }
-        left -= column.width + 1;
-        fixed.push(column);
-    }
-    fixed.sort_by_key(|column| column.field as usize);
-    let natural = |field| cells.iter().map(|cells| cells.width(field)).max().unwrap_or(0);
-    let both = NAME_MIN.min(width) + left + if with_who { WHO_MIN } else { 0 };
-    let name = match with_who {
-        true => natural(Field::Name)
-            .clamp(NAME_MIN, (both / 2).max(both.saturating_sub(natural(Field::Who))).clamp(NAME_MIN, both - WHO_MIN)),
-        false => both,
-    };
-    let mut columns = vec![Column { field: Field::Name, title: "RESOURCE", width: name }];
-    if with_who {
-        columns.push(Column { field: Field::Who, title: "HELD BY", width: both - name });
-    }
-    columns.extend(fixed);
-    columns
-}
-
 fn line(buffer: &mut Buffer, area: Rect, cells: &[(u16, &str)], style: Style) {
     buffer.set_style(area, style);
     let mut x = area.x;
@@ -391,20 +280,6 @@ fn help() -> String {
          Ctrl-Z       stop, until the shell's `fg`\n\n{COLUMNS}\n\n\
          round trip   of one small question; look: how long the whole list took\n"
     )
-}
-
-fn count(waiters: usize) -> String {
-    // Stores may tell no more than this.
-    if waiters == MOST_WAITERS { format!("≥{waiters}") } else { waiters.to_string() }
-}
-
-/// A claim's first and last digits: those of its client, and its own.
-fn short_claim(claim: &str) -> String {
-    format!("{}…{}", &claim[..4], &claim[claim.len() - 4..])
-}
-
-fn short_rate(rate: f64) -> String {
-    if rate == 0.0 { "0".into() } else { format!("{rate:.1}") }
 }
 
 /// A time that is short, to a tenth of a millisecond.
