@@ -476,6 +476,22 @@ fn what_is_no_terminal_is_refused_with_advice() {
     assert_eq!(code(&output), 64);
     assert!(err(&output).contains("top needs a terminal") && err(&output).contains("list --json"), "{output:?}");
     assert_eq!(out(&output), "");
+    let mut dumb = Terminal::start(bash(&place, &["-c", "TERM=dumb exec \"$LEASEHOLD\" top"]));
+    assert_eq!(dumb.end().code(), Some(64));
+    dumb.shows("TERM=dumb");
+}
+
+#[test]
+fn a_store_that_never_answers_does_not_keep_anybody_from_quitting() {
+    let place = Place::new();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = top(&place);
+    command.env("LEASEHOLD_URL", format!("redis://127.0.0.1:{}", silent.local_addr().unwrap().port()));
+    let mut terminal = Terminal::start(command);
+    let text = terminal.shows("asking the store for the first time");
+    assert!(text.contains("nothing was seen yet"), "{text}");
+    terminal.press("q");
+    assert_eq!(terminal.end().code(), Some(0));
 }
 
 #[test]

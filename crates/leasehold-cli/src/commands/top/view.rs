@@ -118,16 +118,14 @@ fn header(model: &Model, scene: &Scene, height: u16) -> Vec<(String, Look)> {
 }
 
 fn counts(model: &Model) -> String {
+    let Some((when, round_trip)) = model.health.last else { return "nothing was seen yet".into() };
     let (held, waiting) = model.totals();
     let (rate, ran_out) = model.past_of_all();
     let mut text = format!("{held} held · {waiting} waiting · {} hand-offs/s", short_rate(rate));
     if ran_out > 0 {
         text += &format!(" · {ran_out} ran out");
     }
-    if let Some((when, round_trip)) = model.health.last {
-        text += &format!(" · round trip {} · look {}", fine(round_trip), fine(when.told - when.asked));
-    }
-    text
+    text + &format!(" · round trip {} · look {}", fine(round_trip), fine(when.told - when.asked))
 }
 
 /// The line on how it goes, and whether it matters more than the counts.
