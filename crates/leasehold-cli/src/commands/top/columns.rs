@@ -57,9 +57,14 @@ const FIXED: [Column; 7] = [
     Column { field: Field::Claim, title: "CLAIM", width: 9 },
 ];
 
-/// The least that a name, and a holder, has.
+/// The least that a name has.
 const NAME_MIN: u16 = 14;
-const WHO_MIN: u16 = 18;
+
+/// The least that a holder has, on a narrow screen and on one that is not.
+const WHO_MIN: [u16; 2] = [18, 30];
+
+/// From this width on a screen is not narrow.
+const USUAL: u16 = 80;
 
 impl Cells {
     /// Of a row.
@@ -103,9 +108,10 @@ impl Cells {
 /// What fits: the name always, then the holder, then the others in the order of their weight.
 pub fn columns(width: u16, cells: &[Cells]) -> Vec<Column> {
     let mut left = width.saturating_sub(NAME_MIN);
-    let with_who = left > WHO_MIN;
+    let who_min = WHO_MIN[usize::from(width >= USUAL)];
+    let with_who = left > who_min;
     if with_who {
-        left -= WHO_MIN + 1;
+        left -= who_min + 1;
     }
     let mut fixed = Vec::new();
     for column in FIXED {
@@ -116,10 +122,10 @@ pub fn columns(width: u16, cells: &[Cells]) -> Vec<Column> {
     }
     fixed.sort_by_key(|column| column.field as usize);
     let natural = |field| cells.iter().map(|cells| cells.width(field)).max().unwrap_or(0);
-    let both = NAME_MIN.min(width) + left + if with_who { WHO_MIN } else { 0 };
+    let both = NAME_MIN.min(width) + left + if with_who { who_min } else { 0 };
     let name = match with_who {
         true => natural(Field::Name)
-            .clamp(NAME_MIN, (both / 2).max(both.saturating_sub(natural(Field::Who))).clamp(NAME_MIN, both - WHO_MIN)),
+            .clamp(NAME_MIN, (both / 2).max(both.saturating_sub(natural(Field::Who))).clamp(NAME_MIN, both - who_min)),
         false => both,
     };
     let mut columns = vec![Column { field: Field::Name, title: "RESOURCE", width: name }];

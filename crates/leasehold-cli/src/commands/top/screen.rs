@@ -1,12 +1,13 @@
 //! The terminal while it is ours, and as it was before whenever it ceases to be: on return, on an error, on a panic.
 
 use ratatui::backend::{Backend, CrosstermBackend};
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::style::ResetColor;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::crossterm::{execute, queue};
 use ratatui::layout::{Position, Rect, Size};
+use ratatui::text::Span;
 use std::io::{self, BufWriter, Stdout, Write, stdout};
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,7 @@ impl Screen {
         self.next.resize(area);
         self.next.reset();
         paint(&mut self.next);
+        forget_wide_rows(&mut self.shown, &self.next);
         self.backend.draw(self.shown.diff(&self.next).into_iter())?;
         Backend::flush(&mut self.backend)?;
         std::mem::swap(&mut self.shown, &mut self.next);
@@ -66,6 +68,22 @@ impl Screen {
         restore_modes();
         self.shown = Buffer::default();
         enter()
+    }
+}
+
+/// Makes rows that change and had a wide character be drawn as a whole: what half of one becomes when the other half is
+/// written over is every terminal's own affair.
+fn forget_wide_rows(shown: &mut Buffer, next: &Buffer) {
+    let width = usize::from(shown.area.width).max(1);
+    for (old, new) in shown.content.chunks_mut(width).zip(next.content.chunks(width)) {
+        let is_wide = |cell: &Cell| !cell.symbol().is_ascii() && Span::raw(cell.symbol()).width() > 1;
+        if old != new && old.iter().any(is_wide) {
+            old.fill(Cell::new("?"));
+            for (old, new) in old.iter_mut().zip(new) {
+                // Different from whatever comes.
+                old.modifier = !new.modifier;
+            }
+        }
     }
 }
 
@@ -140,6 +158,15 @@ mod tests {
         }
         std::thread::spawn(|| panic!("no more of it"));
         std::thread::park();
+    }
+
+    #[test]
+    fn a_row_that_had_a_wide_character_is_drawn_as_a_whole() {
+        let mut shown = Buffer::with_lines(["鎖abc", "鎖abc", "abcde"]);
+        let next = Buffer::with_lines(["xyabc", "鎖abc", "abxde"]);
+        forget_wide_rows(&mut shown, &next);
+        let drawn: Vec<(u16, u16)> = shown.diff(&next).into_iter().map(|(x, y, _)| (x, y)).collect();
+        assert_eq!(drawn, [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (2, 2)]);
     }
 
     #[test]
