@@ -2,9 +2,11 @@
 
 mod bench;
 mod doctor;
+mod top;
 
 pub use bench::{Bench, Protocol, SaleArgs};
 pub use doctor::Doctor;
+pub use top::{COLUMNS, Top};
 
 use crate::exit::{self, Code};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -46,6 +48,8 @@ pub enum Command {
     List(List),
     /// Show who holds a lock and who waits for it
     Inspect(Inspect),
+    /// Watch all locks of a store live, on a terminal
+    Top(Top),
     /// Measure a store, or verify that nothing is sold twice under its locks
     Bench(Bench),
     /// Check a store and this host for what endangers locks

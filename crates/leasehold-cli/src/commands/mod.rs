@@ -10,6 +10,7 @@ pub mod man;
 pub mod release;
 pub mod renew;
 pub mod run;
+pub mod top;
 pub mod view;
 
 use crate::args::{Command, StoreArgs};
@@ -32,6 +33,7 @@ pub fn perform(command: Command) -> Code {
         Command::Release(args) => release::release(args),
         Command::List(args) => list::list(args),
         Command::Inspect(args) => inspect::inspect(args),
+        Command::Top(args) => top::top(args),
         Command::Bench(args) => bench::bench(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Completions(args) => completions::completions(args),

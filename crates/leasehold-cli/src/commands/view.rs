@@ -1,6 +1,6 @@
 //! Who holds and who waits, for people and for programs.
 
-use crate::say::humane;
+use crate::say::{humane, plain};
 use leasehold::engine::{About, Inspection, Party, PartyState};
 use serde::Serialize;
 use std::fmt::Write;
@@ -84,7 +84,7 @@ pub fn list(all: &[Inspection]) -> String {
         let holder = seen.holders.first();
         let more = if seen.holders.len() > 1 { format!(" +{}", seen.holders.len() - 1) } else { String::new() };
         rows.push([
-            seen.resource.to_string(),
+            plain(seen.resource.as_str()),
             holder.map_or("-".into(), |holder| who(holder) + &more),
             holder.and_then(|holder| holder.since).map_or("-".into(), humane),
             holder.map_or("-".into(), short_left),
@@ -97,7 +97,7 @@ pub fn list(all: &[Inspection]) -> String {
 /// The table of `inspect`: a line for each holder and waiter.
 pub fn inspect(seen: &Inspection) -> String {
     if seen.holders.is_empty() && seen.waiters.is_empty() {
-        return format!("{}: free\n", seen.resource);
+        return format!("{}: free\n", plain(seen.resource.as_str()));
     }
     let mut rows = vec![["", "WHO", "SINCE", "LEFT", "TOKEN", "CLAIM"].map(String::from)];
     let roles = seen.holders.iter().map(|party| ("holds", party)).chain(seen.waiters.iter().map(|party| ("waits", party)));
@@ -114,7 +114,8 @@ pub fn inspect(seen: &Inspection) -> String {
     table(&rows)
 }
 
-fn who(party: &Party) -> String {
+/// A holder or waiter, as people know it.
+pub fn who(party: &Party) -> String {
     let mut text = match (&party.about, &party.foreign) {
         (Some(about), _) => client(about),
         (None, Some(foreign)) => format!("a foreign client ({})", foreign.escape_debug()),
@@ -131,14 +132,15 @@ fn who(party: &Party) -> String {
 
 fn client(about: &About) -> String {
     let label = about.label.as_ref().map_or(String::new(), |label| format!(" {label:?}"));
-    format!("{} pid {} on {}{label}", about.program, about.pid, about.host)
+    format!("{} pid {} on {}{label}", plain(&about.program), about.pid, plain(&about.host))
 }
 
 fn left(party: &Party) -> String {
     party.lease_left.map_or("without an expiry".into(), |left| format!("{} left", humane(left)))
 }
 
-fn short_left(party: &Party) -> String {
+/// What is left of a lease or place, in a column.
+pub fn short_left(party: &Party) -> String {
     party.lease_left.map_or("no expiry".into(), humane)
 }
 
@@ -203,6 +205,16 @@ mod tests {
              order:1  p pid 7 on h \"l\" [detached]  1m 15s  800ms  1\n"
         );
         assert_eq!(who_holds(&seen()), "held by p pid 7 on h \"l\" [detached] for 1m 15s, 800ms left");
+    }
+
+    #[test]
+    fn what_others_wrote_of_themselves_reaches_no_terminal_raw() {
+        let mut seen = seen();
+        let about = About { host: "h\u{1b}[2J".into(), pid: 7, program: "p\n\u{202e}".into(), label: Some("\u{9b}1m".into()) };
+        seen.holders[0].about = Some(about);
+        for text in [list(&[seen.clone()]), inspect(&seen), who_holds(&seen)] {
+            assert!(text.contains(r#"p\n\u{202e} pid 7 on h\u{1b}[2J "\u{9b}1m""#), "{text}");
+        }
     }
 
     #[test]
