@@ -167,6 +167,7 @@ pub async fn push(patient: &Patient) -> Result<(Check, [Answer; 2]), Fault> {
     let channel = patient.space().channel(patient.client);
     let heard =
         if ear.pushes.is_some() { ear.subscribe(&channel, true).await? } else { ear.ask(words(["SUBSCRIBE", &channel])).await? };
+    let at = Instant::now();
     let told = patient.talk.ask(words(["PUBLISH", &channel, "doctor"])).await?;
     let check = match (&mut ear.pushes, Denial::of(&heard), Denial::of(&told)) {
         (None, ..) => {
@@ -177,7 +178,6 @@ pub async fn push(patient: &Patient) -> Result<(Check, [Answer; 2]), Fault> {
         (_, Some(_), _) => Check::note(id, "no push was tried", "SUBSCRIBE is refused; see redis.rights.waiting").means(slower),
         (_, _, Some(_)) => Check::note(id, "no push was tried", "PUBLISH is refused; see redis.rights.waiting").means(slower),
         (Some(pushes), ..) => {
-            let at = Instant::now();
             let arrived = timeout(Duration::from_secs(2), async {
                 while let Some(push) = pushes.recv().await {
                     if push.kind == PushKind::Message {
@@ -187,7 +187,11 @@ pub async fn push(patient: &Patient) -> Result<(Check, [Answer; 2]), Fault> {
                 false
             });
             if arrived.await == Ok(true) {
-                Check::ok(id, "pushes arrive", format!("a message on a channel of our own, after {:?}", at.elapsed()))
+                Check::ok(
+                    id,
+                    "pushes arrive",
+                    format!("a message on a channel of our own, after {} µs", at.elapsed().as_micros()),
+                )
             } else {
                 let receivers = told.number().unwrap_or(0);
                 Check::warning(id, "pushes do not arrive", format!("published to {receivers} subscribers, heard nothing for 2 s"))
