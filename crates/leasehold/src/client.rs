@@ -1,7 +1,7 @@
 //! The client: one connection to a store, and the handles that are made of it.
 
 use crate::claimed::Claimed;
-use crate::driver::{Driver, Parts};
+use crate::driver::{Audience, Driver, Parts};
 use crate::engine::{About, Context, Engine, Inspection};
 use crate::engines;
 use crate::error::Error;
@@ -142,7 +142,7 @@ impl Client {
 pub struct ClientBuilder {
     label: Option<String>,
     timing: Timing,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl ClientBuilder {
@@ -158,9 +158,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sees everything that happens to this client's locks.
+    /// Adds one who sees everything that happens to this client's locks; several clients may share one.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> ClientBuilder {
-        self.observer = Some(observer);
+        self.observers.push(observer);
         self
     }
 
@@ -198,8 +198,8 @@ impl ClientBuilder {
                 return Err(error);
             }
         };
-        let (timing, observer) = (self.timing, self.observer);
-        let driver = Driver::start(Parts { engine, world, client, timing, observer });
+        let (timing, audience) = (self.timing, Audience::new(self.observers));
+        let driver = Driver::start(Parts { engine, world, client, timing, audience });
         Ok(Client { session: Session::new(driver) })
     }
 }

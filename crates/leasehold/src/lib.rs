@@ -25,7 +25,8 @@
 //!
 //! # Features
 //! `redis` and `tls` (on by default): Redis 7.0 or newer and Valkey. `sqlite` (on by default): the embedded engine, for the
-//! processes of one host. `memory:` is always there. `conformance`: the suites that every engine passes.
+//! processes of one host. `memory:` is always there. `conformance`: the suites that every engine passes. `metrics` and `tracing`:
+//! what happens to the locks, for these two crates ([`observers`]).
 
 pub mod blocking;
 mod claimed;
@@ -39,6 +40,7 @@ mod error;
 mod guard;
 mod kinds;
 mod observer;
+pub mod observers;
 mod session;
 pub mod world;
 

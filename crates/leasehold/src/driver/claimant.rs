@@ -1,5 +1,6 @@
 //! One claim of this process: its machine, and what others may read of it.
 
+use super::audience::Shown;
 use super::cohort::Cohort;
 use super::timers::Planned;
 use crate::error::Error;
@@ -10,6 +11,7 @@ use leasehold_core::{
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +24,7 @@ pub(crate) struct Claimant {
     pub(crate) claim: ClaimId,
     pub(crate) want: Want,
     pub(crate) terms: Terms,
+    pub(super) max_hold: Option<Duration>,
     /// Those who share it, if it is shared.
     pub(super) cohort: Option<Arc<Cohort>>,
     /// Nanoseconds of the deadline while it holds, else 0: so that a look at a held lock costs no lock.
@@ -45,7 +48,14 @@ pub(crate) struct Inner {
     pub(crate) asks: u32,
     pub(crate) timer: Option<Planned>,
     pub(crate) watch: Option<Planned>,
+    /// When it was made, or granted.
     pub(crate) since: Instant,
+    /// When it was given back, or lost.
+    pub(super) given_back: Option<Instant>,
+    /// What observers have seen of it.
+    pub(super) shown: Shown,
+    /// When four fifths of `max_hold` are over, until that was told.
+    pub(super) near_max_hold: Option<Instant>,
     pub(crate) last_deadline: Instant,
     pub(crate) changes: u64,
     pub(crate) on_lost: Vec<OnLost>,
@@ -54,7 +64,7 @@ pub(crate) struct Inner {
 
 impl Claimant {
     pub(super) fn new(
-        (resource, want): (ResourceName, Want),
+        (resource, want, max_hold): (ResourceName, Want, Option<Duration>),
         (machine, now): (Holder<Error>, Instant),
         cohort: Option<Arc<Cohort>>,
     ) -> Claimant {
@@ -63,6 +73,7 @@ impl Claimant {
             claim: machine.claim(),
             want,
             terms: machine.terms(),
+            max_hold,
             cohort,
             deadline: AtomicU64::new(0),
             changed: Notify::new(),
@@ -133,6 +144,9 @@ impl Inner {
             timer: None,
             watch: None,
             since: now,
+            given_back: None,
+            shown: Shown::Waiting,
+            near_max_hold: None,
             last_deadline: now,
             changes: 0,
             on_lost: Vec::new(),
@@ -143,10 +157,25 @@ impl Inner {
     /// Forgets whoever held, for whom comes next.
     pub(super) fn change_hands(&mut self) -> Vec<OnLost> {
         self.outcome = None;
+        self.shown = Shown::Waiting;
+        self.near_max_hold = None;
         self.in_doubt = false;
         self.cancellation = None;
         self.changes += 1;
         std::mem::take(&mut self.on_lost)
+    }
+
+    /// Counts the hold that begins.
+    pub(super) fn count_hold(&mut self, now: Instant, max_hold: Option<Duration>) {
+        self.since = now;
+        self.given_back = None;
+        self.near_max_hold = max_hold.map(|max_hold| now + (max_hold - max_hold / 5));
+    }
+
+    /// Notes when whoever holds gave the hold back, or lost it.
+    pub(super) fn hold_is_over(&mut self, now: Instant) {
+        self.given_back.get_or_insert(now);
+        self.near_max_hold = None;
     }
 
     pub(super) fn count_ask(&mut self, verb: Verb) {

@@ -5,6 +5,7 @@
 //! the driver's thread, but for the first ask and its release, which travel on the caller's runtime.
 
 mod acquire;
+mod audience;
 mod callbacks;
 mod claimant;
 mod cohort;
@@ -12,6 +13,7 @@ mod timers;
 mod watch;
 
 pub(crate) use acquire::{Order, Patience};
+pub(crate) use audience::Audience;
 use claimant::public_answer;
 pub(crate) use claimant::{Claimant, plain_answer};
 use cohort::{Aftermath, Cohort};
@@ -19,7 +21,7 @@ use cohort::{Aftermath, Cohort};
 use crate::engine::{ClaimCall, Engine, Notice, ReleaseCall, RenewCall, Route};
 use crate::error::Error;
 use crate::guard::Released;
-use crate::observer::{Failure, Observed, Observer, What};
+use crate::observer::{Failure, Observed, What};
 use crate::world::World;
 pub(crate) use claimant::Inner;
 use leasehold_core::{
@@ -43,7 +45,7 @@ pub(crate) struct Driver {
     world: World,
     client: u64,
     timing: Timing,
-    observer: Option<Arc<dyn Observer>>,
+    audience: Audience,
     /// The runtime that connected; calls by the caller's route are only polled there.
     home: Option<Id>,
     live: Mutex<FxHashMap<ClaimId, Arc<Claimant>>>,
@@ -71,7 +73,7 @@ pub(crate) struct Parts {
     pub(crate) world: World,
     pub(crate) client: u64,
     pub(crate) timing: Timing,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) audience: Audience,
 }
 
 impl Driver {
@@ -83,7 +85,7 @@ impl Driver {
             world: parts.world,
             client: parts.client,
             timing: parts.timing,
-            observer: parts.observer,
+            audience: parts.audience,
             home: World::current_runtime(),
             live: Mutex::default(),
             cohorts: Mutex::default(),
@@ -150,6 +152,9 @@ impl Driver {
         while let Some(input) = next {
             next = self.turn(claimant, &mut inner, (now, &mut after), (input, state.as_deref_mut()));
         }
+        if inner.near_max_hold.take_if(|at| *at <= now).is_some() {
+            self.show_of(claimant, &mut inner, (now, What::NearMaxHold));
+        }
         claimant.publish(&mut inner);
         self.plan(claimant, &mut inner, now);
         self.count_ending(claimant, &mut inner);
@@ -177,7 +182,7 @@ impl Driver {
         (input, state): (Input<Error>, Option<&mut cohort::State>),
     ) -> Option<Input<Error>> {
         if matches!(input, Input::Cancel | Input::Abandon(_)) && inner.cancel() && claimant.cohort.is_none() {
-            self.show(claimant, now.since(inner.since), What::Failed(Failure::Cancelled));
+            self.show_of(claimant, inner, (now, What::Failed(Failure::Cancelled)));
         }
         inner.machine.handle(now, input);
         if let Some(request) = inner.machine.poll_request(now) {
@@ -186,6 +191,9 @@ impl Driver {
         }
         while let Some(event) = inner.machine.poll_event() {
             self.tell(claimant, inner, event, now);
+        }
+        if inner.machine.is_ending() {
+            inner.hold_is_over(now);
         }
         self.follow((state?, claimant), inner, (now, after))
     }
@@ -205,7 +213,9 @@ impl Driver {
         }
         match state.freed(claimant, inner, (now, used)) {
             Turn::HandOn => {
-                self.show(claimant, now.since(inner.since), What::Released(Ok(Released::Released)));
+                if let Some(what) = inner.shown.note(What::Released(Ok(Released::Released))) {
+                    self.show(claimant, (now.since(inner.since), None), what);
+                }
                 after.unheard.append(&mut inner.change_hands());
                 after.passed_on = true;
                 Some(Input::HandOn)
@@ -217,15 +227,12 @@ impl Driver {
 
     fn tell(self: &Arc<Driver>, claimant: &Arc<Claimant>, inner: &mut Inner, event: Event<Error>, now: Instant) {
         let Some(what) = inner.absorb(event) else { return };
-        let after = now.since(inner.since);
-        match what {
-            What::Granted(_) => inner.since = now,
-            What::Lost(why) => self.tell_loss(inner, why),
-            _ => {}
+        if let What::Lost(why) = what {
+            self.tell_loss(inner, why);
         }
         // Of a shared claim, each attempt is shown by itself.
         if claimant.cohort.is_none() || !matches!(what, What::Granted(_) | What::Failed(_)) {
-            self.show(claimant, after, what);
+            self.show_of(claimant, inner, (now, what));
         }
     }
 
@@ -245,11 +252,23 @@ impl Driver {
         }
     }
 
-    fn show(&self, claimant: &Claimant, after: Duration, what: What) {
-        if let Some(observer) = &self.observer {
-            let observer = Arc::clone(observer);
-            let seen = Observed { resource: claimant.resource.clone(), claim: claimant.claim, after, what };
-            callbacks::run_later(Box::new(move || observer.saw(&seen)));
+    /// Shows what happened to a claim, unless it ended in the observers' eyes before.
+    fn show_of(&self, claimant: &Claimant, inner: &mut Inner, (now, what): (Instant, What)) {
+        let Some(what) = inner.shown.note(what) else { return };
+        let held_until = inner.given_back.unwrap_or(now);
+        let took = matches!(what, What::Released(_)).then(|| now.since(held_until));
+        let after = held_until.since(inner.since);
+        match what {
+            What::Granted(_) => inner.count_hold(now, claimant.max_hold),
+            What::Detached | What::Lost(_) => inner.hold_is_over(now),
+            _ => {}
+        }
+        self.show(claimant, (after, took), what);
+    }
+
+    fn show(&self, claimant: &Claimant, (after, took): (Duration, Option<Duration>), what: What) {
+        if !self.audience.is_empty() {
+            self.audience.show(Observed { resource: claimant.resource.clone(), claim: claimant.claim, after, took, what });
         }
     }
 
@@ -257,7 +276,7 @@ impl Driver {
     fn plan(self: &Arc<Driver>, claimant: &Arc<Claimant>, inner: &mut Inner, now: Instant) {
         // A look planned too early costs one tick; moving it at every step would cost more.
         inner.timer.take_if(|planned| planned.at <= now);
-        if let Some(wake) = inner.machine.poll_wake()
+        if let Some(wake) = inner.machine.poll_wake().into_iter().chain(inner.near_max_hold).min()
             && inner.timer.is_none_or(|planned| planned.at > wake)
         {
             if let Some(planned) = inner.timer.take() {
@@ -409,7 +428,8 @@ impl Driver {
     fn enlist(&self, resource: ResourceName, start: Start, cohort: Option<Arc<Cohort>>) -> Option<Arc<Claimant>> {
         let now = self.world.now();
         let alone = cohort.is_none();
-        let claimant = Arc::new(Claimant::new((resource, start.want), (Holder::new(start, now), now), cohort));
+        let claimant =
+            Arc::new(Claimant::new((resource, start.want, start.policy.max_hold), (Holder::new(start, now), now), cohort));
         let mut live = self.live();
         if self.shut.load(Ordering::Relaxed) {
             return None;
@@ -417,7 +437,7 @@ impl Driver {
         live.insert(start.claim, Arc::clone(&claimant));
         drop(live);
         if alone {
-            self.show(&claimant, Duration::ZERO, What::Attempt);
+            self.show(&claimant, (Duration::ZERO, None), What::Attempt);
         }
         Some(claimant)
     }

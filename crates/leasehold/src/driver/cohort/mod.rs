@@ -137,10 +137,16 @@ impl Driver {
         if let Some(token) = granted {
             let Some(seat) = state.machine.granted(now) else { return Some(Input::Cancel) };
             state.spent = 0;
-            self.show(claimant, now.since(seat.since), What::Granted(token));
+            self.show_grant((claimant, inner), &seat, (now, token));
             after.told.push((seat, Ok((Arc::clone(claimant), token))));
         }
         (granted.is_some() && state.is_to_be_refreshed(inner, now)).then_some(Input::Refresh)
+    }
+
+    /// How long its own attempt has lasted, not how long the claim that it shares has been there.
+    fn show_grant(&self, (claimant, inner): (&Claimant, &mut Inner), seat: &Seat, (now, token): (Instant, Token)) {
+        (inner.since, inner.given_back) = (seat.since, None);
+        self.show_of(claimant, inner, (now, What::Granted(token)));
     }
 
     fn claim_is_over(&self, state: &mut State, claimant: &Arc<Claimant>, (inner, after): (&Inner, &mut Aftermath)) {
@@ -172,7 +178,8 @@ impl Driver {
     }
 
     fn tell_failed(&self, claimant: &Claimant, seat: Seat, (why, after): (Failed<Error>, &mut Aftermath)) {
-        self.show(claimant, self.world.now().since(seat.since), What::Failed(super::claimant::failure(&why)));
+        let waited = self.world.now().since(seat.since);
+        self.show(claimant, (waited, None), What::Failed(super::claimant::failure(&why)));
         after.told.push((seat, Err(why)));
     }
 

@@ -30,7 +30,7 @@ impl Driver {
         if let Some(claimant) = claimant {
             self.plan_waits(&cohort, &mut state);
             // Before anybody can be told what became of it.
-            self.show(&claimant, Duration::ZERO, What::Attempt);
+            self.show(&claimant, (Duration::ZERO, None), What::Attempt);
             let prepare = joined == Joined::Prepare && state.is_to_be_refreshed(&claimant.lock(), now);
             drop(state);
             if joined == Joined::Ask {
@@ -55,7 +55,8 @@ impl Driver {
         let left = state.machine.leave(ticket);
         let claimant = state.claimant.clone();
         if let (Some(seat), Some(claimant)) = (&left, &claimant) {
-            self.show(claimant, self.world.now().since(seat.since), What::Failed(Failure::Cancelled));
+            let waited = self.world.now().since(seat.since);
+            self.show(claimant, (waited, None), What::Failed(Failure::Cancelled));
         }
         drop(state);
         if let Some(claimant) = claimant {
