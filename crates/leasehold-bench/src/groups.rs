@@ -71,6 +71,7 @@ pub fn all(quick: bool) -> Vec<Group> {
         groups.push(one_key(tasks, quick));
     }
     groups.push(processes(quick));
+    groups.extend([observed(1, quick), observed(64, quick)]);
     groups.extend([latency(Cross, quick), latency(Same, quick)]);
     groups
 }
@@ -87,6 +88,17 @@ fn uncontended(placement: Placement, tasks: usize, quick: bool) -> Group {
         figure: Figure::Cycles,
         shape: Shape { one_key: false, ..shape(placement, tasks, time) },
         members: vec![Kind::Bare, Kind::Ours, Kind::Rslock, Kind::Raw],
+    }
+}
+
+/// What metrics cost. The runs are longer, since a few percent are looked for.
+fn observed(tasks: usize, quick: bool) -> Group {
+    let time = if quick { ms(400) } else { ms(2_000) };
+    Group {
+        name: format!("observed/cross/{tasks}-tasks"),
+        figure: Figure::Cycles,
+        shape: Shape { one_key: false, ..shape(Cross, tasks, time) },
+        members: vec![Kind::Ours, Kind::Observed],
     }
 }
 

@@ -39,6 +39,7 @@ pub fn of(measured: &Measured) -> Vec<Check> {
     let tasks = parts[2].trim_end_matches("-tasks");
     match parts[0] {
         "uncontended" => uncontended(measured, parts[1], tasks),
+        "observed" => at_least(measured, [Kind::Observed, Kind::Ours], 0.97).into_iter().collect(),
         "one-key" => one_key(measured, tasks),
         "latency" => latency(measured, parts[1]),
         _ => Vec::new(),

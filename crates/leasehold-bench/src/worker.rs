@@ -56,9 +56,11 @@ pub fn run(spec: &Spec) -> Result<(), Fault> {
     let enter = |handle: &Handle| handle.clone();
     let run = Run { handle: enter(runtime.handle()), stop: Arc::clone(&stop) };
     match spec.kind {
-        Kind::Ours | Kind::OursAlone => {
-            let client = runtime.block_on(Client::connect(url))?;
-            let lock = |key: &String| Ok(ours::Ours::new(ours::ours(&client, key, spec.kind == Kind::Ours)?));
+        Kind::Ours | Kind::OursAlone | Kind::Observed => {
+            let builder = Client::builder();
+            let builder = if spec.kind == Kind::Observed { ours::observed(builder)? } else { builder };
+            let client = runtime.block_on(builder.connect(url))?;
+            let lock = |key: &String| Ok(ours::Ours::new(ours::ours(&client, key, spec.kind != Kind::OursAlone)?));
             run.take_part(keys.iter().map(lock).collect::<Result<_, Fault>>()?)?;
             runtime.block_on(client.shutdown());
         }

@@ -16,7 +16,8 @@ enum Others {
 }
 
 /// What the benchmark may use: those it compares, and what it needs to run, to count and to draw.
-const BENCH: [&str; 9] = ["clap", "plotters", "redis", "rslock", "rustix", "serde", "serde_json", "tempfile", "tokio"];
+const BENCH: [&str; 10] =
+    ["clap", "metrics-exporter-prometheus", "plotters", "redis", "rslock", "rustix", "serde", "serde_json", "tempfile", "tokio"];
 
 const RULES: [Rule; 7] = [
     Rule { manifest: "crates/leasehold-core/Cargo.toml", ours: &[], others: Others::Only(&[]) },

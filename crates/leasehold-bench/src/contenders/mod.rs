@@ -37,6 +37,8 @@ pub trait Seat: Send + 'static {
 pub enum Kind {
     Ours,
     OursAlone,
+    /// With metrics; in comparisons with `Ours` only.
+    Observed,
     Bare,
     Poll10,
     Poll1,
@@ -51,9 +53,10 @@ pub enum Kind {
 
 impl Kind {
     /// All that are compared.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Ours,
         Kind::OursAlone,
+        Kind::Observed,
         Kind::Bare,
         Kind::Poll10,
         Kind::Poll1,
@@ -68,6 +71,7 @@ impl Kind {
         match self {
             Kind::Ours => "ours",
             Kind::OursAlone => "ours, no cohort",
+            Kind::Observed => "ours, with metrics",
             Kind::Bare => "bare",
             Kind::Poll10 => "poll 10 ms",
             Kind::Poll1 => "poll 1 ms",
@@ -84,6 +88,7 @@ impl Kind {
         match self {
             Kind::Ours => "this library by its public API, as it comes",
             Kind::OursAlone => "the same with `cohort(false)`: every hand-off goes through the server",
+            Kind::Observed => "the same as ours, with its metrics in a Prometheus recorder whose upkeep runs every second",
             Kind::Bare => {
                 "hand-written on the `redis` crate: `SET key id NX PX` and `EVALSHA` compare-and-delete on one \
                  `MultiplexedConnection`; waits by sleeping 1 ms. No renewal, no token, no queue"
@@ -109,7 +114,7 @@ impl Kind {
         let sum = |names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<u64>();
         match self {
             // A write of a client's registry says once in the set of clients until when it lives; nothing else touches that set.
-            Kind::Ours | Kind::OursAlone => sum(&["exec", "evalsha", "eval"]).saturating_sub(sum(&["zadd"])),
+            Kind::Ours | Kind::OursAlone | Kind::Observed => sum(&["exec", "evalsha", "eval"]).saturating_sub(sum(&["zadd"])),
             Kind::Blpop => sum(&["blpop", "rpush"]),
             Kind::Fifo => sum(&["evalsha", "eval"]),
             _ => sum(&["set", "evalsha", "eval"]),
