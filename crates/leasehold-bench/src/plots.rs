@@ -24,7 +24,7 @@ fn colour(kind: Kind) -> RGBColor {
         Kind::Rslock1 => RGBColor(230, 159, 0),
         Kind::Blpop => RGBColor(0, 158, 115),
         Kind::Fifo => RGBColor(120, 190, 120),
-        Kind::Raw | Kind::Nothing => RGBColor(80, 80, 80),
+        Kind::Observed | Kind::Raw | Kind::Nothing => RGBColor(80, 80, 80),
     }
 }
 

@@ -9,6 +9,7 @@ pub use doctor::Doctor;
 pub use top::{COLUMNS, Top};
 
 use crate::exit::{self, Code};
+use crate::store::Fault;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -50,6 +51,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Watch all locks of a store live, on a terminal
     Top(Top),
+    /// Serve metrics of a store's locks, for Prometheus
+    Serve(Serve),
     /// Measure a store, or verify that nothing is sold twice under its locks
     Bench(Bench),
     /// Check a store and this host for what endangers locks
@@ -106,9 +109,12 @@ pub struct WaitArgs {
 }
 
 impl WaitArgs {
-    /// The exit code for a lock that was not granted in time.
-    pub fn busy(&self) -> Code {
-        self.busy_exit.map_or(exit::BUSY, Code::asked)
+    /// The same fault, with the exit code that is wanted for a lock that was not granted in time.
+    pub fn as_asked(&self, fault: Fault) -> Fault {
+        match self.busy_exit {
+            Some(code) if fault.code == exit::BUSY => Fault { code: Code::asked(code), ..fault },
+            _ => fault,
+        }
     }
 }
 
@@ -148,6 +154,9 @@ pub struct Run {
     /// Write what happened to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
+    /// Write metrics of this run to this file, for the textfile collector of node_exporter; one file for each lock, ending in .prom
+    #[arg(long, value_name = "FILE")]
+    pub metrics_file: Option<PathBuf>,
     /// Hold the lock until everything that the command left running has ended too, instead of ending it
     #[arg(long)]
     pub wait_tree: bool,
@@ -179,6 +188,9 @@ Report, with null for what did not happen:
   {\"name\", \"asked_at\", \"granted_at\", \"waited_ms\", \"joined\", \"claim\", \"token\",
    \"command\": {\"exited\": CODE} | {\"killed\": SIGNAL} | {\"not_started\": ERRNO},
    \"ended_at\", \"lost\", \"release\", \"error\", \"exit_code\"}
+
+Metrics file, each with the label `name`: leasehold_run_{granted,refused,lost,success} (0 or 1), \
+leasehold_run_{wait,hold,timestamp}_seconds, leasehold_run_exit_code.
 
 Exit codes:
   as the command does; 128+N if signal N ended it, or the wait
@@ -325,6 +337,35 @@ JSON: {\"name\", \"holders\": [PARTY], \"waiters\": [PARTY]}, first in line firs
 with null for what the store does not know; \"lease_left_ms\" is null for a lease without an end. \
 \"state\" is \"live\", \"detached\" (`acquire`), \"ghost\" (kept by --min-hold or --lock-delay) or \
 \"revoked\" (`release --force`).";
+
+/// `leasehold serve`
+#[derive(Clone, Debug, Args)]
+#[command(after_help = SERVE)]
+pub struct Serve {
+    /// Only names that match: * stands for any text, ? for one character
+    pub pattern: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub store: StoreArgs,
+    /// Where to listen. There is no password: whoever can connect can read the names of all locks
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9464")]
+    pub listen: String,
+    /// Show at most this many locks one by one, those with the most waiters first; the totals count all
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub max: usize,
+}
+
+const SERVE: &str = "\
+GET /metrics looks into the store and shows what is held and waited for by all clients at that moment; \
+GET /healthz is 200 if the store answers, else 503. Nothing can be changed this way. While the store \
+does not answer, /metrics says leasehold_store_up 0. SIGTERM and SIGINT end it.
+
+Examples:
+  leasehold serve --url redis://localhost
+  leasehold serve 'order:*' --listen 0.0.0.0:9464
+  curl -s localhost:9464/metrics | grep waiters
+
+Exit codes: 0 ended by a signal · 64 the address cannot be used, or bad usage · 77 permission refused";
 
 /// `leasehold completions`
 #[derive(Clone, Debug, Args)]

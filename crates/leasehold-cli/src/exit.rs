@@ -63,6 +63,12 @@ impl Code {
     }
 }
 
+impl From<Code> for f64 {
+    fn from(code: Code) -> f64 {
+        code.0.into()
+    }
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> ExitCode {
         ExitCode::from(code.0)

@@ -6,6 +6,7 @@ mod exit;
 mod held;
 mod keeper;
 mod lease;
+mod metrics;
 mod obtain;
 mod report;
 mod say;

@@ -88,7 +88,8 @@ pub struct Granted {
 /// Gets the lock.
 ///
 /// # Errors
-/// A [`Fault`] with the exit code that says why not; a signal withdraws the claim first.
+/// A [`Fault`] with the exit code that says why not, [`exit::BUSY`] only if others held until the end of the wait; a signal
+/// withdraws the claim first.
 pub async fn obtain(wish: &Wish<'_>, ears: &Ears) -> Result<Granted, Fault> {
     let client = RefCell::new(None);
     let answer = tokio::select! {
@@ -135,7 +136,7 @@ async fn ask(wish: &Wish<'_>, place: &RefCell<Option<Client>>) -> Result<Guard, 
     let lock = mutex(wish, &client)?;
     *place.borrow_mut() = Some(client.clone());
     let granted = talk_meanwhile(wish, &client, acquire(&lock, left())).await?;
-    let busy = || Fault { code: wish.waiting.busy(), message: format!("{} was not granted: held by another", wish.name) };
+    let busy = || Fault { code: exit::BUSY, message: format!("{} was not granted: held by another", wish.name) };
     granted.ok_or_else(busy)
 }
 

@@ -1,11 +1,13 @@
 //! The story of one run, for `--report`.
 
 use crate::exit::Code;
+use leasehold::Instant;
 use serde::Serialize;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What happened, in a stable shape: `null` for what did not. Times are RFC 3339 by this host's wall clock.
 #[derive(Clone, Debug, Serialize)]
@@ -39,6 +41,18 @@ pub struct Story {
     /// True if a Ctrl-C ended the command of a whole script or pipeline, so that we end likewise.
     #[serde(skip)]
     pub interrupted: bool,
+    /// How long the lock was waited for, granted or not.
+    #[serde(skip)]
+    pub waited: Option<Duration>,
+    /// True if others held until the end of the wait.
+    #[serde(skip)]
+    pub refused: bool,
+    /// Since when the lock is held.
+    #[serde(skip)]
+    pub held_since: Option<Instant>,
+    /// How long it was held.
+    #[serde(skip)]
+    pub held: Option<Duration>,
 }
 
 /// How the command ended.
@@ -71,24 +85,53 @@ impl Story {
             error: None,
             exit_code: None,
             interrupted: false,
+            waited: None,
+            refused: false,
+            held_since: None,
+            held: None,
         }
     }
 
-    /// Writes the story to `file` in one step: a reader sees the whole of it or the file before.
+    /// Notes that the lock is not held any more, if it was until now.
+    pub fn not_held(&mut self, now: Instant) {
+        if let (Some(since), None) = (self.held_since, self.held) {
+            self.held = Some(now.since(since));
+        }
+    }
+
+    /// Writes the story to `file`, in one step.
     ///
     /// # Errors
     /// Those of the operating system.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
-        let draft = file.with_file_name(format!(".{name}.{}", std::process::id()));
-        let written = fs::File::create(&draft).and_then(|mut out| out.write_all(&text)).and_then(|()| fs::rename(&draft, file));
-        if written.is_err() {
-            let _ = fs::remove_file(&draft);
-        }
-        written
+        put(file, &text, None)
     }
+}
+
+/// Writes `text` to `file` in one step: a reader sees the whole of it or the file before. With this mode, whatever the umask.
+///
+/// # Errors
+/// Those of the operating system.
+pub fn put(file: &Path, text: &[u8], mode: Option<u32>) -> io::Result<()> {
+    let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let draft = file.with_file_name(format!(".{name}.{}", std::process::id()));
+    // Left by a process that was killed, or put there by somebody else: never written through.
+    let _ = fs::remove_file(&draft);
+    let written = write_new(&draft, text, mode).and_then(|()| fs::rename(&draft, file));
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written
+}
+
+fn write_new(file: &Path, text: &[u8], mode: Option<u32>) -> io::Result<()> {
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(mode.unwrap_or(0o666)).open(file)?;
+    if let Some(mode) = mode {
+        out.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    out.write_all(text)
 }
 
 /// Now, by the wall clock.

@@ -3,11 +3,12 @@
 use crate::args::StoreArgs;
 use crate::exit::{self, Code};
 use crate::say::say;
-use leasehold::{Client, Error};
+use leasehold::{Client, Error, Observer};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a command cannot go on, and the exit code that says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,14 @@ impl Store {
     /// # Errors
     /// Those of [`Client::connect`].
     pub async fn connect(&self, label: Option<&str>) -> Result<Client, Error> {
+        self.connect_observed(label, None).await
+    }
+
+    /// The same, with somebody who sees what happens to the client's locks.
+    ///
+    /// # Errors
+    /// Those of [`Client::connect`].
+    pub async fn connect_observed(&self, label: Option<&str>, observer: Option<Arc<dyn Observer>>) -> Result<Client, Error> {
         if self.defaulted {
             // Nobody was asked for a place, so it is made; a user's own path must be there.
             let path = Path::new(self.url.trim_start_matches("sqlite:"));
@@ -93,7 +102,8 @@ impl Store {
                 let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
             }
         }
-        Client::builder().label(label.map(String::from)).connect(&self.url).await
+        let builder = Client::builder().label(label.map(String::from));
+        observer.into_iter().fold(builder, leasehold::ClientBuilder::observer).connect(&self.url).await
     }
 
     /// A number that is equal for equal stores and says nothing about passwords.

@@ -23,7 +23,7 @@ struct Answer {
 pub fn acquire(args: Acquire) -> Result<Code, Fault> {
     sys::block(&sys::FORWARDED).map_err(refused)?;
     let store = Store::choose(&args.store)?;
-    let detached = on_runtime(detach(&args, &store))?;
+    let detached = on_runtime(detach(&args, &store)).map_err(|fault| args.waiting.as_asked(fault))?;
     let answer = Answer {
         name: detached.resource.to_string(),
         claim: detached.claim.to_string(),

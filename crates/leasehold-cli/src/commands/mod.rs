@@ -11,6 +11,7 @@ pub mod release;
 pub mod renew;
 pub mod run;
 pub mod top;
+pub mod serve;
 pub mod view;
 
 use crate::args::{Command, StoreArgs};
@@ -34,6 +35,7 @@ pub fn perform(command: Command) -> Code {
         Command::List(args) => list::list(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Top(args) => top::top(args),
+        Command::Serve(args) => serve::serve(args),
         Command::Bench(args) => bench::bench(args),
         Command::Doctor(args) => doctor::doctor(args),
         Command::Completions(args) => completions::completions(args),

@@ -9,6 +9,7 @@ use crate::keeper::rule::Spans;
 use crate::keeper::wire::{Note, Order, Setup};
 use crate::keeper::{self};
 use crate::lease::{Change, Lease};
+use crate::metrics;
 use crate::obtain::{Ears, Wish, goodbye, obtain, refused};
 use crate::report::{CommandEnd, Story, stamp};
 use crate::say::{humane, say};
@@ -16,6 +17,8 @@ use crate::store::{Fault, Store};
 use crate::sys::{self, Arrival, Mask};
 use leasehold::{Instant, Released, Renewal, ResourceName};
 use rustix::process::{getpgrp, getpid};
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -24,29 +27,43 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Runs the command, and exits as it does.
 pub fn run(args: Run) -> Result<Code, Fault> {
-    check(&args)?;
-    let mask = sys::block(&sys::FORWARDED).map_err(refused)?;
-    // While the command has the terminal, our own words come from the background; with `stty tostop` they would stop us.
-    sys::block(&[libc::SIGTTOU]).map_err(refused)?;
-    let store = Store::choose(&args.store)?;
     let mut story = Story::begin(&args.name);
-    let answer = on_runtime(tell(&args, &store, mask, &mut story));
-    let code = answer.unwrap_or_else(|fault| {
+    let code = begin(&args, &mut story).unwrap_or_else(|fault| {
         say(&fault.message);
         story.error = Some(fault.message);
         fault.code
     });
     story.exit_code = Some(code);
-    if let Some(file) = &args.report
-        && let Err(error) = story.write(file)
-    {
-        say(format_args!("--report {}: {error}", file.display()));
-    }
+    write_down(&args, &story);
     if story.interrupted {
         // A script goes on after a Ctrl-C if what it waited for exits as if it had dealt with it.
         sys::die_of_interrupt();
     }
     Ok(code)
+}
+
+fn begin(args: &Run, story: &mut Story) -> Result<Code, Fault> {
+    check(args)?;
+    let mask = sys::block(&sys::FORWARDED).map_err(refused)?;
+    // While the command has the terminal, our own words come from the background; with `stty tostop` they would stop us.
+    sys::block(&[libc::SIGTTOU]).map_err(refused)?;
+    let store = Store::choose(&args.store)?;
+    on_runtime(tell(args, &store, mask, story))
+}
+
+/// What the user wants to have in files. A file that cannot be written changes nothing about how the run ends.
+fn write_down(args: &Run, story: &Story) {
+    let complain = |option: &str, file: &Path, written: io::Result<()>| {
+        if let Err(error) = written {
+            say(format_args!("{option} {}: {error}", file.display()));
+        }
+    };
+    if let Some(file) = &args.report {
+        complain("--report", file, story.write(file));
+    }
+    if let Some(file) = &args.metrics_file {
+        complain("--metrics-file", file, metrics::write(story, file));
+    }
 }
 
 /// What can be told to be wrong before anything is asked.
@@ -91,11 +108,18 @@ async fn lease(args: &Run, store: &Store, ears: &Ears, story: &mut Story) -> Res
             let renew = if args.no_renew { Renewal::Off } else { Renewal::Auto };
             let (policy, waiting, quiet) = (&args.policy, &args.waiting, args.store.quiet);
             let wish = Wish { name: &args.name, store, policy, waiting, renew, quiet };
-            Lease::own(obtain(&wish, ears).await?, policy.ttl)
+            let obtained = obtain(&wish, ears).await;
+            story.waited = Some(keeper::now().since(begun));
+            story.refused = matches!(&obtained, Err(fault) if fault.code == exit::BUSY);
+            Lease::own(obtained.map_err(|fault| waiting.as_asked(fault))?, policy.ttl)
         }
     };
+    let now = keeper::now();
+    let waited = now.since(begun);
     story.granted_at = Some(stamp());
-    story.waited_ms = Some(super::view::millis(keeper::now().since(begun)));
+    story.held_since = Some(now);
+    story.waited = Some(waited);
+    story.waited_ms = Some(super::view::millis(waited));
     story.joined = matches!(lease, Lease::Joined(_));
     story.claim = Some(lease.claim());
     story.token = Some(lease.token());
@@ -116,7 +140,7 @@ fn open_door(args: &Run, store: &Store, lease: &Lease) -> Option<Door> {
     Door::open(held, *ttl, *told).ok()
 }
 
-fn start(args: &Run, mask: Mask, lease: &Lease, door: Option<&Door>) -> std::io::Result<Link> {
+fn start(args: &Run, mask: Mask, lease: &Lease, door: Option<&Door>) -> io::Result<Link> {
     let spans = Spans::of(lease.ttl(), args.grace.unwrap_or(Spans::DEFAULT_GRACE));
     let setup = Setup {
         deadline_ns: lease.deadline().as_nanos(),
@@ -140,6 +164,7 @@ fn start(args: &Run, mask: Mask, lease: &Lease, door: Option<&Door>) -> std::io:
 
 /// Gives the lease back. Whatever becomes of that, the command's own exit code stands.
 async fn let_go(lease: Lease, story: &mut Story) {
+    story.not_held(keeper::now());
     let Lease::Own { granted, .. } = lease else {
         story.release = Some("joined".into());
         return;
@@ -221,7 +246,7 @@ impl Watch<'_> {
             Note::NotStarted(errno) => {
                 self.ended(CommandEnd::NotStarted(errno));
                 let command = self.args.command[0].to_string_lossy();
-                say(format_args!("{command}: {}", std::io::Error::from_raw_os_error(errno)));
+                say(format_args!("{command}: {}", io::Error::from_raw_os_error(errno)));
             }
             Note::Shared => self.so_far.shared = true,
             Note::Stopped(_) => {
@@ -284,6 +309,7 @@ impl Watch<'_> {
             Change::Doubt(_) => {}
             Change::Lost(why) => {
                 self.so_far.lease_lost = true;
+                self.story.not_held(keeper::now());
                 if let Some(link) = link {
                     link.tell(Order::Lost);
                 }

@@ -49,21 +49,33 @@ pub(super) enum Shown {
     Over,
 }
 
+/// Whether something is to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Show,
+    /// As [`What::LetGo`]: the hold had ended by its loss already, so that its release is none.
+    LetGo,
+    /// Its beginning was never shown, or its end was.
+    Hide,
+}
+
 impl Shown {
-    /// Takes note of what is to be shown; `None` if it is not to be: its beginning was never shown, or its end was.
-    pub(super) fn note(&mut self, what: What) -> Option<What> {
-        let (next, what) = match (*self, what) {
-            (Shown::Waiting, what @ What::Granted(_)) => (Shown::Holding, what),
-            (Shown::Waiting, what @ What::Failed(_)) => (Shown::Over, what),
-            (Shown::Holding, what @ What::Lost(_)) => (Shown::Lost, what),
-            (Shown::Holding, what @ (What::Detached | What::Released(_))) => (Shown::Over, what),
-            // A hold that was lost has ended already: that it is let go of is no release.
-            (Shown::Lost, What::Released(answer)) => (Shown::Over, What::LetGo(answer)),
-            (_, What::Granted(_) | What::Failed(_) | What::Lost(_) | What::Detached | What::Released(_)) => return None,
-            (shown, what) => (shown, what),
+    /// Takes note of what is to be shown.
+    pub(super) fn note(&mut self, what: &What) -> Verdict {
+        let next = match (*self, what) {
+            (Shown::Waiting, What::Granted(_)) => Shown::Holding,
+            (Shown::Waiting, What::Failed(_)) => Shown::Over,
+            (Shown::Holding, What::Lost(_)) => Shown::Lost,
+            (Shown::Holding, What::Detached | What::Released(_)) => Shown::Over,
+            (Shown::Lost, What::Released(_)) => {
+                *self = Shown::Over;
+                return Verdict::LetGo;
+            }
+            (_, What::Granted(_) | What::Failed(_) | What::Lost(_) | What::Detached | What::Released(_)) => return Verdict::Hide,
+            (shown, _) => shown,
         };
         *self = next;
-        Some(what)
+        Verdict::Show
     }
 }
 
@@ -80,7 +92,9 @@ mod tests {
 
     fn shown(whats: impl IntoIterator<Item = What>) -> Vec<String> {
         let mut state = Shown::Waiting;
-        whats.into_iter().filter_map(|what| state.note(what)).map(|what| format!("{what:?}")).collect()
+        let judged = whats.into_iter().map(|what| (state.note(&what), what));
+        let shown = judged.filter(|(verdict, _)| *verdict != Verdict::Hide);
+        shown.map(|(verdict, what)| if verdict == Verdict::LetGo { "LetGo".into() } else { format!("{what:?}") }).collect()
     }
 
     #[test]
@@ -92,7 +106,7 @@ mod tests {
     fn a_hold_ends_once_and_the_release_of_a_lost_one_is_none() {
         let released = || What::Released(Ok(Released::Released));
         let lost = || What::Lost(LostWhy::Expired);
-        assert_eq!(shown([granted(), lost(), released(), released()])[1..], ["Lost(Expired)", "LetGo(Ok(Released))"]);
+        assert_eq!(shown([granted(), lost(), released(), released()])[1..], ["Lost(Expired)", "LetGo"]);
         assert_eq!(shown([granted(), released(), lost()])[1..], ["Released(Ok(Released))"]);
         assert_eq!(shown([granted(), What::Detached, released()])[1..], ["Detached"]);
     }

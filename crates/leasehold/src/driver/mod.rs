@@ -14,6 +14,7 @@ mod watch;
 
 pub(crate) use acquire::{Order, Patience};
 pub(crate) use audience::Audience;
+use audience::Verdict;
 use claimant::public_answer;
 pub(crate) use claimant::{Claimant, plain_answer};
 use cohort::{Aftermath, Cohort};
@@ -213,9 +214,7 @@ impl Driver {
         }
         match state.freed(claimant, inner, (now, used)) {
             Turn::HandOn => {
-                if let Some(what) = inner.shown.note(What::Released(Ok(Released::Released))) {
-                    self.show(claimant, (now.since(inner.since), None), what);
-                }
+                self.show(claimant, (now.since(inner.since), None), What::Released(Ok(Released::Released)));
                 after.unheard.append(&mut inner.change_hands());
                 after.passed_on = true;
                 Some(Input::HandOn)
@@ -254,7 +253,11 @@ impl Driver {
 
     /// Shows what happened to a claim, unless it ended in the observers' eyes before.
     fn show_of(&self, claimant: &Claimant, inner: &mut Inner, (now, what): (Instant, What)) {
-        let Some(what) = inner.shown.note(what) else { return };
+        let what = match (inner.shown.note(&what), what) {
+            (Verdict::Hide, _) => return,
+            (Verdict::LetGo, What::Released(answer)) => What::LetGo(answer),
+            (_, what) => what,
+        };
         let held_until = inner.given_back.unwrap_or(now);
         let took = matches!(what, What::Released(_)).then(|| now.since(held_until));
         let after = held_until.since(inner.since);

@@ -3,7 +3,7 @@
 use crate::observer::{Observed, What};
 use crate::observers::{answer, failure, kind, loss};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Why attempts fail.
@@ -67,8 +67,8 @@ impl Instruments {
             acquire_failed: on.histograms("leasehold_acquire_seconds", ACQUIRE, ("outcome", &FAILURES)),
             hold: on.histogram("leasehold_hold_seconds", "From the grant to the release, the loss or the detaching", None),
             release: on.histogram("leasehold_release_seconds", "From a release to the store's answer", None),
-            success: Ratio::new(on.gauge("leasehold_success_ratio", (Unit::Count, SUCCESS)), 1.0),
-            mean_hold: Ratio::new(
+            success: Ratio::part(on.gauge("leasehold_success_ratio", (Unit::Count, SUCCESS))),
+            mean_hold: Ratio::mean(
                 on.gauge("leasehold_mean_hold_seconds", (Unit::Seconds, "Mean time of all holds that ended")),
                 1e9,
             ),
@@ -206,11 +206,19 @@ struct Ratio {
     /// What the sum is counted in.
     unit: f64,
     gauge: Gauge,
+    /// False while the gauge was never set to anything but 1: an ordinary day costs no setting of it.
+    moved: AtomicBool,
 }
 
 impl Ratio {
-    fn new(gauge: Gauge, unit: f64) -> Ratio {
-        Ratio { sum: AtomicU64::new(0), count: AtomicU64::new(0), unit, gauge }
+    /// A part of a whole; 1 as long as there is none.
+    fn part(gauge: Gauge) -> Ratio {
+        gauge.set(1.0);
+        Ratio { moved: AtomicBool::new(false), ..Ratio::mean(gauge, 1.0) }
+    }
+
+    fn mean(gauge: Gauge, unit: f64) -> Ratio {
+        Ratio { sum: AtomicU64::new(0), count: AtomicU64::new(0), unit, gauge, moved: AtomicBool::new(true) }
     }
 
     fn add(&self, value: u64) {
@@ -220,7 +228,13 @@ impl Ratio {
         let read = || (self.sum.load(Ordering::SeqCst), self.count.load(Ordering::SeqCst));
         let mut seen = read();
         loop {
-            self.gauge.set(seen.0 as f64 / self.unit / seen.1 as f64);
+            let quotient = seen.0 as f64 / self.unit / seen.1 as f64;
+            if quotient != 1.0 {
+                self.moved.store(true, Ordering::SeqCst);
+            } else if !self.moved.load(Ordering::SeqCst) {
+                return;
+            }
+            self.gauge.set(quotient);
             // Whoever sets it last has seen all: another thread may have set a newer quotient before this older one.
             let now = read();
             if now == seen {
