@@ -1,6 +1,7 @@
 //! Real processes of this program over an embedded store in a directory of its own.
 #![allow(dead_code)]
 
+pub mod metrics;
 pub mod server;
 
 use std::fs;
