@@ -9,10 +9,11 @@ const CORE: &str = "crates/leasehold-core/src/";
 const WIRE: &str = "crates/leasehold-wire/src/";
 
 /// The rooms that use the contract: nothing below them names them.
-const ABOVE: [&str; 9] = ["driver", "kinds", "client", "guard", "session", "claimed", "observer", "blocking", "conformance"];
+const ABOVE: [&str; 10] =
+    ["driver", "kinds", "client", "guard", "session", "claimed", "observer", "observers", "blocking", "conformance"];
 
 /// The rooms that a room must not name, beside those of [`ABOVE`] where the second field says so, and why.
-const FORBIDDEN: [(&str, bool, &[&str], &str); 9] = [
+const FORBIDDEN: [(&str, bool, &[&str], &str); 10] = [
     ("engines/", true, &["engines/"], "an engine knows the contract and its own store"),
     ("engine", true, &["engines"], "the contract depends on nothing that uses it"),
     ("error", true, &["engines"], "errors depend on nothing that raises them"),
@@ -21,6 +22,7 @@ const FORBIDDEN: [(&str, bool, &[&str], &str); 9] = [
     ("kinds", false, &["engines", "client", "conformance"], "kinds and engines add up, they never multiply"),
     ("guard", false, &["engines", "kinds", "client", "conformance"], "a guard knows a hold, not where it came from"),
     ("session", false, &["engines", "kinds", "client", "conformance"], "a session knows any engine and any kind"),
+    ("observers", false, &["engines", "driver", "kinds", "client", "conformance"], "who looks knows events, not who makes them"),
     ("conformance", false, &["engines", "driver"], "the suites see any engine only through the contract"),
 ];
 

@@ -70,10 +70,9 @@ fn answer(answer: &Result<Released, crate::error::Error>) -> &'static str {
     match answer {
         Ok(Released::Expired) => "expired",
         Ok(Released::Gone) => "gone",
-        Ok(Released::Released) => "released",
+        // How many clones are left is a guard's answer, never the store's.
+        Ok(Released::Released | Released::StillHeld(_)) => "released",
         Ok(Released::Taken { .. }) => "taken",
-        // The machine of a claim knows no clones; those are counted by the guard, and cost no release.
-        Ok(Released::StillHeld(_)) => "held",
         Err(_) => "unknown",
     }
 }

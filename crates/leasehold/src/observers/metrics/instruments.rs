@@ -11,7 +11,7 @@ const FAILURES: [&str; 8] = ["cancelled", "config", "held", "lost", "permission"
 /// Why leases end without a release.
 const LOSSES: [&str; 5] = ["ended", "expired", "other", "revoked", "store"];
 /// What the store says to a release.
-const ANSWERS: [&str; 6] = ["expired", "gone", "held", "released", "taken", "unknown"];
+const ANSWERS: [&str; 5] = ["expired", "gone", "released", "taken", "unknown"];
 /// Why renewals do not come through.
 const RENEWAL_FAILURES: [&str; 5] = ["config", "lost", "permission", "unavailable", "unsupported"];
 
