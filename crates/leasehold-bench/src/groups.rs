@@ -51,6 +51,11 @@ impl Group {
         self.members[0]
     }
 
+    /// How often it is repeated, against other groups: a few percent are seen in many short runs that alternate.
+    pub fn rounds(&self) -> usize {
+        if self.name.starts_with("observed") { 4 } else { 1 }
+    }
+
     /// What `--only` is matched with.
     pub fn member_name(&self, kind: Kind) -> String {
         format!("{}/{}", self.name, kind.name())
@@ -91,9 +96,9 @@ fn uncontended(placement: Placement, tasks: usize, quick: bool) -> Group {
     }
 }
 
-/// What metrics cost. The runs are longer, since a few percent are looked for.
+/// What metrics cost.
 fn observed(tasks: usize, quick: bool) -> Group {
-    let time = if quick { ms(400) } else { ms(2_000) };
+    let time = if quick { ms(200) } else { ms(600) };
     Group {
         name: format!("observed/cross/{tasks}-tasks"),
         figure: Figure::Cycles,

@@ -142,7 +142,7 @@ fn wanted(options: &Options) -> Vec<Group> {
 }
 
 fn measure(server: &mut Server, group: Group, options: &Options) -> Result<Measured, Fault> {
-    let repeats = options.repeats();
+    let repeats = options.repeats() * group.rounds();
     let mut outcomes: BTreeMap<Kind, Vec<Outcome>> = BTreeMap::new();
     let turns = (0..repeats).flat_map(|_| group.members.clone()).chain([group.base()]);
     for kind in turns {
