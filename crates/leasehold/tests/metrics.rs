@@ -351,7 +351,8 @@ fn in_trouble_the_sums_agree_all_the_same() {
     play(async {
         let (metrics, handle) = prometheus();
         let store = MemoryStore::new();
-        let clients = [client_of(&store, &[metrics.clone()]).await, client_of(&store, &[metrics]).await];
+        let metrics: [Arc<dyn Observer>; 1] = [metrics];
+        let clients = [client_of(&store, &metrics).await, client_of(&store, &metrics).await];
         let over = Arc::new(AtomicUsize::new(0));
         let task = |number: u64| {
             let (client, over) = (clients[number as usize % 2].clone(), Arc::clone(&over));
