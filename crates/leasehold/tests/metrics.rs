@@ -360,7 +360,9 @@ fn in_trouble_the_sums_agree_all_the_same() {
                 let mut state = number * 7_919 + 1;
                 while over.load(Ordering::SeqCst) == 0 {
                     visit(&client, |sides| {
-                        (state ^= state << 13, state ^= state >> 7, state ^= state << 17);
+                        state ^= state << 13;
+                        state ^= state >> 7;
+                        state ^= state << 17;
                         (state >> 20) % sides.max(1)
                     })
                     .await;
