@@ -1,6 +1,6 @@
 //! What happens to the locks, as events of the `tracing` crate.
 
-use super::{answer, failure, kind, loss};
+use super::words::{answer, failure, kind, loss};
 use crate::error::Error;
 use crate::guard::Released;
 use crate::observer::{Failure, Observed, Observer, What};

@@ -1,7 +1,7 @@
 //! The counters, gauges and histograms of one group of resources, and what each event adds to them.
 
 use crate::observer::{Observed, What};
-use crate::observers::{answer, failure, kind, loss};
+use crate::observers::words::{answer, failure, kind, loss};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
