@@ -88,7 +88,8 @@ async fn rendered(handle: &PrometheusHandle, wanted: impl Fn(&Seen) -> bool) -> 
     loop {
         let seen = Seen::parse(&handle.render());
         if wanted(&seen) {
-            return seen;
+            // What is rendered is read one by one: only what was at rest from its beginning agrees.
+            return Seen::parse(&handle.render());
         }
         assert!(begun.elapsed() < LONG, "waited in vain:\n{}", handle.render());
         sleep(Duration::from_millis(5)).await;
