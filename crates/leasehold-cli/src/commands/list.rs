@@ -23,7 +23,6 @@ pub fn list(args: List) -> Result<Code, Fault> {
 }
 
 /// True if `name` as a whole matches: `*` stands for any text, `?` for one character.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
 pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut at, mut seen) = (0, 0);

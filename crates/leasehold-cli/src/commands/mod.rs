@@ -10,8 +10,8 @@ pub mod man;
 pub mod release;
 pub mod renew;
 pub mod run;
-pub mod top;
 pub mod serve;
+pub mod top;
 pub mod view;
 
 use crate::args::{Command, StoreArgs};
