@@ -87,8 +87,10 @@ pub enum Failure {
     Cancelled,
     /// It could not be asked for.
     Error(Error),
-    /// Others held until the end of its wait.
+    /// Others held, and it asked only once.
     Held,
     /// This attempt was spent: its grant came too late, or the store had forgotten it. Another attempt follows.
     Spent,
+    /// Others held until the end of its wait.
+    TimedOut,
 }

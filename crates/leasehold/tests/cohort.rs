@@ -412,7 +412,7 @@ impl Observer for Counts {
         let count = match &event.what {
             What::Attempt => &self.attempts,
             What::Granted(_) => &self.grants,
-            What::Failed(Failure::Held) => &self.refusals,
+            What::Failed(Failure::TimedOut) => &self.refusals,
             What::Failed(Failure::Cancelled) => &self.cancelled,
             What::Released(_) => &self.releases,
             _ => return,
@@ -442,7 +442,6 @@ async fn every_attempt_is_seen_to_its_end(url: &str) {
     assert_eq!(all(), [23, 21, 1, 1, 21], "attempts, grants, refusals, cancelled, releases");
 }
 
-/// A client of a store that can be stopped.
 /// Counts how often a future is polled: once at first, then each time that it was woken.
 async fn polls<T>(future: impl Future<Output = T>) -> (T, usize) {
     let (mut future, mut polls) = (std::pin::pin!(future), 0);
@@ -466,6 +465,7 @@ async fn a_lock_that_is_free_wakes_its_task_once_to_acquire_and_once_to_release(
     assert!(most.0 <= 2 && most.1 <= 2, "polled {} times to acquire and {} times to release", most.0, most.1);
 }
 
+/// A client of a store that can be stopped.
 async fn client_of(store: &MemoryStore) -> Client {
     let engine = store.clone();
     let connect =

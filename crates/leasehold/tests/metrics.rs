@@ -141,7 +141,8 @@ fn all_of_them(seen: &Seen) {
     is("leasehold_attempts_total", &[], 1000);
     is("leasehold_grants_total", &[], releases + losses + 3 * DETACHED);
     is("leasehold_failures_total", &[], 3 * (REFUSED + TIMED_OUT + CANCELLED));
-    is("leasehold_failures_total", &[("cause", "held")], 3 * (REFUSED + TIMED_OUT));
+    is("leasehold_failures_total", &[("cause", "held")], 3 * REFUSED);
+    is("leasehold_failures_total", &[("cause", "timeout")], 3 * TIMED_OUT);
     is("leasehold_failures_total", &[("cause", "cancelled")], 3 * CANCELLED);
     is("leasehold_releases_total", &[("answer", "released")], releases);
     is("leasehold_releases_total", &[], releases);
@@ -151,13 +152,14 @@ fn all_of_them(seen: &Seen) {
     is("leasehold_near_max_hold_total", &[], 3 * NEAR_MAX_HOLD);
     is("leasehold_waiting", &[], 0);
     is("leasehold_held", &[], 0);
-    is("leasehold_acquire_seconds_count", &[("outcome", "held")], 3 * (REFUSED + TIMED_OUT));
+    is("leasehold_acquire_seconds_count", &[("outcome", "held")], 3 * REFUSED);
+    is("leasehold_acquire_seconds_count", &[("outcome", "timeout")], 3 * TIMED_OUT);
     is("leasehold_acquire_seconds_count", &[("outcome", "cancelled")], 3 * CANCELLED);
     is("leasehold_acquire_seconds_count", &[], 1000);
     is("leasehold_hold_seconds_count", &[], releases + losses + 3 * DETACHED);
     assert!(seen.count("leasehold_hand_offs_total", &[]) > 0, "a line passes its lock on");
     // Each wait for a lock that somebody else held took its time, and so did each fixed lease.
-    assert!(seen.sum("leasehold_acquire_seconds_sum", &[("outcome", "held")]) >= 3.0 * TIMED_OUT as f64 * 0.005);
+    assert!(seen.sum("leasehold_acquire_seconds_sum", &[("outcome", "timeout")]) >= 3.0 * TIMED_OUT as f64 * 0.005);
     assert!(seen.sum("leasehold_hold_seconds_sum", &[]) >= 3.0 * ENDED as f64 * 0.3);
 }
 

@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_attempt_that_is_cancelled_as_its_time_ends_fails_once() {
-        assert_eq!(shown([What::Failed(Failure::Cancelled), What::Failed(Failure::Held)]), ["Failed(Cancelled)"]);
+        assert_eq!(shown([What::Failed(Failure::Cancelled), What::Failed(Failure::TimedOut)]), ["Failed(Cancelled)"]);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use super::timers::Planned;
 use crate::error::Error;
 use crate::observer::{Failure, What};
 use leasehold_core::{
-    ClaimId, Event, Failed, Holder, Instant, LostWhy, ReleaseReply, Released, ReqNo, ResourceName, Terms, Token, Verb, Want,
+    ClaimId, Event, Failed, Holder, Instant, LostWhy, ReleaseReply, Released, ReqNo, ResourceName, Start, Terms, Token, Verb,
+    Wait, Want,
 };
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,8 @@ pub(crate) struct Claimant {
 /// What is only touched under the claimant's lock.
 pub(crate) struct Inner {
     pub(crate) machine: Holder<Error>,
+    /// False if it asks only once.
+    waits: bool,
     pub(crate) outcome: Option<Result<Token, Failed<Error>>>,
     /// A grant that whoever shares the claim was not told of yet.
     pub(super) fresh_grant: Option<Token>,
@@ -63,11 +66,9 @@ pub(crate) struct Inner {
 }
 
 impl Claimant {
-    pub(super) fn new(
-        (resource, want, max_hold): (ResourceName, Want, Option<Duration>),
-        (machine, now): (Holder<Error>, Instant),
-        cohort: Option<Arc<Cohort>>,
-    ) -> Claimant {
+    pub(super) fn new(resource: ResourceName, (start, now): (Start, Instant), cohort: Option<Arc<Cohort>>) -> Claimant {
+        let (want, max_hold, waits) = (start.want, start.policy.max_hold, start.wait != Wait::Once);
+        let machine = Holder::new(start, now);
         Claimant {
             resource,
             claim: machine.claim(),
@@ -77,7 +78,7 @@ impl Claimant {
             cohort,
             deadline: AtomicU64::new(0),
             changed: Notify::new(),
-            inner: Mutex::new(Inner::new(machine, now)),
+            inner: Mutex::new(Inner::new(machine, (now, waits))),
         }
     }
 
@@ -129,9 +130,10 @@ impl Claimant {
 }
 
 impl Inner {
-    fn new(machine: Holder<Error>, now: Instant) -> Inner {
+    fn new(machine: Holder<Error>, (now, waits): (Instant, bool)) -> Inner {
         Inner {
             machine,
+            waits,
             outcome: None,
             fresh_grant: None,
             in_doubt: false,
@@ -206,7 +208,7 @@ impl Inner {
                 What::Detached
             }
             Event::Failed(why) => {
-                let seen = failure(&why);
+                let seen = failure(&why, self.waits);
                 self.outcome = Some(Err(why));
                 What::Failed(seen)
             }
@@ -239,8 +241,10 @@ impl Inner {
     }
 }
 
-pub(super) fn failure(why: &Failed<Error>) -> Failure {
+/// Why an attempt failed, as observers see it; `waited` unless it asked only once.
+pub(super) fn failure(why: &Failed<Error>, waited: bool) -> Failure {
     match why {
+        Failed::Held(_) if waited => Failure::TimedOut,
         Failed::Held(_) => Failure::Held,
         Failed::Spent => Failure::Spent,
         Failed::Trouble(error) => Failure::Error(error.clone()),

@@ -26,7 +26,7 @@ use crate::observer::{Failure, Observed, What};
 use crate::world::World;
 pub(crate) use claimant::Inner;
 use leasehold_core::{
-    ClaimId, Event, Holder, Input, Instant, Manner, Reply, ReqNo, Request, ResourceName, Start, Timing, Token, Turn, Verb,
+    ClaimId, Event, Input, Instant, Manner, Reply, ReqNo, Request, ResourceName, Start, Timing, Token, Turn, Verb,
 };
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -431,13 +431,13 @@ impl Driver {
     fn enlist(&self, resource: ResourceName, start: Start, cohort: Option<Arc<Cohort>>) -> Option<Arc<Claimant>> {
         let now = self.world.now();
         let alone = cohort.is_none();
-        let claimant =
-            Arc::new(Claimant::new((resource, start.want, start.policy.max_hold), (Holder::new(start, now), now), cohort));
+        let claim = start.claim;
+        let claimant = Arc::new(Claimant::new(resource, (start, now), cohort));
         let mut live = self.live();
         if self.shut.load(Ordering::Relaxed) {
             return None;
         }
-        live.insert(start.claim, Arc::clone(&claimant));
+        live.insert(claim, Arc::clone(&claimant));
         drop(live);
         if alone {
             self.show(&claimant, (Duration::ZERO, None), What::Attempt);

@@ -54,7 +54,9 @@ impl Observer for Tracing {
 fn failed(event: &Observed, why: &Failure) {
     match why {
         Failure::Error(error) => tell!(warn, event, "not granted", cause = failure(why), error = %error),
-        Failure::Cancelled | Failure::Held | Failure::Spent => tell!(debug, event, "not granted", cause = failure(why)),
+        Failure::Cancelled | Failure::Held | Failure::Spent | Failure::TimedOut => {
+            tell!(debug, event, "not granted", cause = failure(why))
+        }
     }
 }
 

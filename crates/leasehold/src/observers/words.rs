@@ -11,6 +11,7 @@ pub(super) fn failure(why: &Failure) -> &'static str {
         Failure::Error(error) => kind(error.kind()),
         Failure::Held => "held",
         Failure::Spent => "spent",
+        Failure::TimedOut => "timeout",
     }
 }
 

@@ -179,7 +179,7 @@ impl Driver {
 
     fn tell_failed(&self, claimant: &Claimant, seat: Seat, (why, after): (Failed<Error>, &mut Aftermath)) {
         let waited = self.world.now().since(seat.since);
-        self.show(claimant, (waited, None), What::Failed(super::claimant::failure(&why)));
+        self.show(claimant, (waited, None), What::Failed(super::claimant::failure(&why, true)));
         after.told.push((seat, Err(why)));
     }
 

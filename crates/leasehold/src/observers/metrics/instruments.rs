@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Why attempts fail.
-const FAILURES: [&str; 8] = ["cancelled", "config", "held", "lost", "permission", "spent", "unavailable", "unsupported"];
+const FAILURES: [&str; 9] =
+    ["cancelled", "config", "held", "lost", "permission", "spent", "timeout", "unavailable", "unsupported"];
 /// Why leases end without a release.
 const LOSSES: [&str; 5] = ["ended", "expired", "other", "revoked", "store"];
 /// What the store says to a release.
