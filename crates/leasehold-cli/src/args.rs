@@ -30,7 +30,8 @@ The store is named by --url, by the first line of --url-file, or by LEASEHOLD_UR
 is a file of this user on this host. A URL with a password belongs in LEASEHOLD_URL or in a file: \
 everybody on the host can read command lines.
 
-Exit codes: 0 done · 64 bad usage · 69 store unreachable · 70 lease lost · 75 not granted in time · \
+Exit codes: 0 done · 1 `doctor` warns, `bench --verify` found a fault · 2 `doctor` found a danger · \
+64 bad usage · 69 store unreachable · 70 lease lost · 75 not granted in time · \
 77 permission refused; `run` otherwise exits as its command does (128+N if signal N ended it, 126 or \
 127 if it cannot be started).";
 

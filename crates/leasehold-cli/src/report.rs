@@ -111,10 +111,20 @@ impl Story {
 }
 
 /// Writes `text` to `file` in one step: a reader sees the whole of it or the file before. With this mode, whatever the umask.
+/// A link is followed; what is no file (a pipe, a device such as `/dev/stdout`) is written to, never replaced.
 ///
 /// # Errors
 /// Those of the operating system.
 pub fn put(file: &Path, text: &[u8], mode: Option<u32>) -> io::Result<()> {
+    if let Ok(found) = fs::metadata(file)
+        && !found.is_file()
+    {
+        // A pipe that nobody reads is an error, not a wait.
+        return fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(file)?.write_all(text);
+    }
+    // A link that leads nowhere yet is followed too.
+    let linked = fs::canonicalize(file).or_else(|_| fs::read_link(file).map(|to| file.with_file_name(to)));
+    let file = linked.as_deref().unwrap_or(file);
     let name = file.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let draft = file.with_file_name(format!(".{name}.{}", std::process::id()));
     // Left by a process that was killed, or put there by somebody else: never written through.

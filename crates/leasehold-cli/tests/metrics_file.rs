@@ -3,7 +3,8 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use support::metrics::Metrics;
 use support::server::Server;
@@ -102,4 +103,24 @@ fn a_file_that_cannot_be_written_is_a_warning_and_no_more() {
         assert!(err(&output).contains("--metrics-file"), "{file}: {output:?}");
     }
     assert_eq!(fs::read_dir(place.path("folder")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_no_file_is_written_to_and_stays_what_it_is() {
+    let place = Place::new();
+    for (link, target) in [("link", "target"), ("null", "/dev/null")] {
+        symlink(target, place.path(link)).unwrap();
+        for option in ["--metrics-file", "--report"] {
+            let output = place.output(&["run", "-q", "a", option, link, "--", "true"]);
+            assert_eq!((code(&output), err(&output).as_str()), (0, ""), "{link} {option}");
+            assert_eq!(fs::read_link(place.path(link)).unwrap(), Path::new(target));
+        }
+    }
+    assert!(fs::metadata(place.path("target")).unwrap().len() > 0);
+    // A pipe that nobody reads is a line on stderr, not a wait.
+    assert!(std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
+    let output = place.output(&["run", "-q", "a", "--metrics-file", "pipe", "--", "true"]);
+    assert_eq!(code(&output), 0);
+    assert!(err(&output).contains("--metrics-file"), "{output:?}");
+    assert!(fs::symlink_metadata(place.path("pipe")).unwrap().file_type().is_fifo());
 }

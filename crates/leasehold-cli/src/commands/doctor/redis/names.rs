@@ -160,7 +160,11 @@ fn judge(found: &mut Found, key: &str, answers: &[Answer]) {
 
 /// How the named keys are looked at, then removed.
 fn removal(patient: &Patient, kind: &Kind) -> String {
-    let keys = kind.names.iter().map(|(key, _)| key.clone());
+    // What is no text is shown with signs in place of its bytes: that is another name.
+    let keys: Vec<String> = kind.names.iter().map(|(key, _)| key.clone()).filter(|key| !key.contains('\u{fffd}')).collect();
+    if keys.is_empty() {
+        return "# their names are no text: find them by redis-cli --scan, and delete them from a program".to_owned();
+    }
     patient.command(["DEL".to_owned()].into_iter().chain(keys)) + "    # if nobody uses them any more"
 }
 
@@ -198,9 +202,10 @@ fn foreign(patient: &Patient, found: &Found, looked: &str) -> Check {
     if found.foreign.count == 0 {
         return Check::ok(id, "no other client's lock is among ours", format!("{looked}, {} of them held by us", found.ours));
     }
-    let inspect = found.foreign.names.iter().map(|(key, _)| {
+    let texts = found.foreign.names.iter().filter(|(key, _)| !key.contains('\u{fffd}'));
+    let inspect = texts.map(|(key, _)| {
         let name = key.strip_prefix(patient.space().prefix()).unwrap_or(key);
-        crate::commands::doctor::shell::line(["leasehold", "inspect", name])
+        crate::commands::doctor::shell::line(["leasehold", "inspect", "--", name])
     });
     let title = format!("{} locks of other clients are among ours", found.foreign.count);
     let seen = format!("{}; of {looked}", found.foreign.shown());

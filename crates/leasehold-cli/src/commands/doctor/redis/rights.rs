@@ -93,7 +93,9 @@ pub async fn try_all(patient: &Patient, pushes: &[Answer; 2]) -> Result<Refused,
     }
     let asked = tried.iter().map(|(_, form)| words(&form.words)).collect();
     for ((command, form), answer) in tried.iter().zip(patient.talk.ask_all(asked).await?) {
-        refused.take(command, &answer, form.words.get(1).map_or("", String::as_str));
+        // Behind a script comes the number of its keys, and then they.
+        let at = if command.starts_with("EVAL") { 3 } else { 1 };
+        refused.take(command, &answer, form.words.get(at).map_or("", String::as_str));
     }
     try_keys(patient, &mut refused).await?;
     Ok(refused)

@@ -41,7 +41,9 @@ pub fn checks(place: &Place) -> Result<Vec<Check>, Fault> {
     match found {
         None => checks.push(absent(place, &directory)),
         Some(found) if !found.is_file() => checks.push(one_name(place, &found)),
-        Some(found) => checks.extend([owner(place), mode(place), one_name(place, &found), size(place, &found)]),
+        Some(found) => {
+            checks.extend([owner(place), mode(place), writable(place, &directory), one_name(place, &found), size(place, &found)])
+        }
     }
     Ok(checks)
 }
@@ -233,6 +235,29 @@ fn mode(place: &Place) -> Check {
     Check::ok(id, "nobody else may read or write the files", format!("{} files, none with rights for others", parts.len()))
 }
 
+/// Whether this user can take a lock at all.
+fn writable(place: &Place, directory: &Path) -> Check {
+    use rustix::fs::{Access, access};
+    let parts: Vec<PathBuf> = parts(&place.path).into_iter().map(|(path, _)| path).collect();
+    let may = |path: &Path| {
+        let enter = if path.is_dir() { Access::EXEC_OK } else { Access::READ_OK };
+        access(path, Access::WRITE_OK | enter).is_ok()
+    };
+    judge_rights(&parts, directory, may)
+}
+
+fn judge_rights(parts: &[PathBuf], directory: &Path, may_write: impl Fn(&Path) -> bool) -> Check {
+    let id = "sqlite.writable";
+    let all = parts.iter().map(PathBuf::as_path).chain([directory]);
+    let Some(denied) = all.into_iter().find(|path| !may_write(path)) else {
+        let seen = format!("{} files and their directory", parts.len());
+        return Check::ok(id, "this user may write to the lock database", seen);
+    };
+    Check::danger(id, "this user cannot write to the lock database", format!("{} cannot be written", denied.display()))
+        .means("locks do not work for this user: nothing is granted, renewed or released")
+        .remedy(shown(&["chmod", "u+rwX"], denied))
+}
+
 fn one_name(place: &Place, found: &Metadata) -> Check {
     let id = "sqlite.file";
     if !found.is_file() {
@@ -288,6 +313,16 @@ mod tests {
             (severity(0xEF53), severity(0x0102_1994), severity(OVERLAY)),
             (Severity::Ok, Severity::Warning, Severity::Note)
         );
+    }
+
+    #[test]
+    fn what_this_user_cannot_write_is_a_danger() {
+        let (parts, directory) = ([PathBuf::from("/d/a.db"), PathBuf::from("/d/a.db-wal")], Path::new("/d"));
+        assert_eq!(judge_rights(&parts, directory, |_| true).severity, Severity::Ok);
+        for denied in ["/d/a.db", "/d/a.db-wal", "/d"] {
+            let check = judge_rights(&parts, directory, |path| path != Path::new(denied));
+            assert_eq!((check.severity, check.seen), (Severity::Danger, format!("{denied} cannot be written")));
+        }
     }
 
     #[test]
