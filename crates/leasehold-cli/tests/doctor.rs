@@ -213,6 +213,15 @@ fn eviction_no_persistence_and_each_missing_right_are_named_and_mended() {
 }
 
 #[test]
+fn keys_that_are_refused_are_named_and_not_the_scripts_that_want_them() {
+    let site = Site::new(&HEALTHY);
+    site.server.query("ACL SETUSER app on >pw resetkeys &* +@all");
+    let report = site.report_as("app:pw");
+    let seen = report.check("redis.rights.keys")["seen"].as_str().unwrap();
+    assert!(seen.contains("leasehold:") && !seen.contains('\n') && !seen.contains("0000000000"), "{seen}");
+}
+
+#[test]
 fn many_missing_rights_are_named_at_once_and_granted_by_one_line_each() {
     let site = Site::new(&HEALTHY);
     site.server.query("ACL SETUSER app on >pw ~leasehold:orders* resetchannels -@all +get");
