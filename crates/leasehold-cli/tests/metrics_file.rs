@@ -117,6 +117,8 @@ fn what_is_no_file_is_written_to_and_stays_what_it_is() {
         }
     }
     assert!(fs::metadata(place.path("target")).unwrap().len() > 0);
+    let twice = place.output(&["run", "a", "--metrics-file", "both", "--report", "both", "--", "true"]);
+    assert_eq!(code(&twice), 64, "{twice:?}");
     // A pipe that nobody reads is a line on stderr, not a wait.
     assert!(std::process::Command::new("mkfifo").arg(place.path("pipe")).status().unwrap().success());
     let output = place.output(&["run", "-q", "a", "--metrics-file", "pipe", "--", "true"]);

@@ -69,6 +69,9 @@ fn write_down(args: &Run, story: &Story) {
 /// What can be told to be wrong before anything is asked.
 fn check(args: &Run) -> Result<(), Fault> {
     ResourceName::new(&args.name).map_err(|error| Fault::usage(error.to_string()))?;
+    if args.report.is_some() && args.report == args.metrics_file {
+        return Err(Fault::usage("--report and --metrics-file want a file each"));
+    }
     let most = Spans::most_grace(args.policy.ttl);
     if let Some(grace) = args.grace.filter(|grace| *grace > most) {
         let message = format!("--grace {grace:?} is more than a third of the ttl ({most:?}), so a healthy run would be ended");

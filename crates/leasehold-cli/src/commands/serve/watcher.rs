@@ -24,6 +24,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The name that is asked for to see whether the store answers. Nobody is kept from using it.
 const PROBE: &str = "leasehold:healthz";
 
+/// Whoever asks for our health has not asked for that name.
+fn without_probe(why: String) -> String {
+    why.replace(&format!(" (resource {PROBE:?})"), "")
+}
+
 /// What a look brought: everything that is held or waited for, or why nothing is known; and how long it took.
 pub struct Looked {
     pub seen: Result<Vec<Inspection>, String>,
@@ -79,7 +84,7 @@ impl Watcher {
 
     /// Whether the store answers; if not, why.
     pub async fn is_up(&self) -> Result<(), String> {
-        self.ask(|client| async move { client.inspect(PROBE).await }).await.map(|_| ())
+        self.ask(|client| async move { client.inspect(PROBE).await }).await.map(|_| ()).map_err(without_probe)
     }
 
     /// What happened to the locks of this process, and to its looks.
