@@ -96,7 +96,7 @@ impl Store {
     /// Those of [`Client::connect`].
     pub async fn connect_observed(&self, label: Option<&str>, observer: Option<Arc<dyn Observer>>) -> Result<Client, Error> {
         if self.defaulted {
-            // Nobody was asked for a place, so it is made; a user's own path must be there.
+            // Nobody was asked for a place, so it is made. (The engine makes missing directories too, also of a path that was given.)
             let path = Path::new(self.url.trim_start_matches("sqlite:"));
             if let Some(dir) = path.parent() {
                 let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
