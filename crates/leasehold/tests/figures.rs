@@ -110,8 +110,10 @@ fn idle_waiters_send_nothing_but_beats() {
 
 /// How many cycles go out in one write.
 const BATCH: u64 = 64;
-/// How many cycles are measured at a time.
-const CYCLES: u64 = 100_032;
+/// How many batches are measured at a time: a few milliseconds of the server.
+const SLICE: u32 = 24;
+/// How many such slices of each kind, in turn.
+const SLICES: usize = 80;
 
 /// `SET NX PX`, compare and delete: the lock of the textbook, without token and queue.
 fn textbook(server: &RedisServer) -> Pipeline {
@@ -140,7 +142,7 @@ fn ours(server: &RedisServer) -> Pipeline {
         batch.cmd("INCR").arg(&claim.counter).cmd("EXEC");
         let call = release(&space, &name, id, Manner::Own { keep: Duration::ZERO });
         let hash = redis::Script::new(call.script.source).get_hash().to_owned();
-        batch.cmd("EVALSHA").arg(hash).arg(call.script.keys).arg(&call.keys).arg(&call.args);
+        batch.cmd("EVALSHA").arg(hash).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
         if n == 0 {
             server.query::<()>(&["SCRIPT", "LOAD", call.script.source]);
         }
@@ -148,19 +150,24 @@ fn ours(server: &RedisServer) -> Pipeline {
     batch
 }
 
-/// The time of the server's own thread that so many cycles took, in seconds.
-fn server_time(server: &RedisServer, batch: &Pipeline) -> f64 {
-    let mut connection = server.connection();
-    let used = || -> f64 {
-        let cpu: String = cmd("INFO").arg("cpu").query(&mut server.connection()).unwrap();
+/// The time of the server's own thread that a slice of such batches took, in seconds.
+fn server_time(connection: &mut redis::Connection, batch: &Pipeline) -> f64 {
+    let used = |connection: &mut redis::Connection| -> f64 {
+        let cpu: String = cmd("INFO").arg("cpu").query(connection).unwrap();
         let lines = cpu.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.ends_with("main_thread"));
         lines.map(|(_, seconds)| seconds.trim().parse::<f64>().unwrap()).sum()
     };
-    let began = used();
-    for _ in 0..CYCLES / BATCH {
-        batch.exec(&mut connection).unwrap();
+    let began = used(connection);
+    for _ in 0..SLICE {
+        batch.exec(connection).unwrap();
     }
-    used() - began
+    used(connection) - began
+}
+
+/// What a slice takes when nothing disturbs it: what runs beside the server can only add to its time, so a low one of many.
+fn undisturbed(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 8]
 }
 
 #[test]
@@ -168,12 +175,13 @@ fn an_uncontended_cycle_takes_the_server_at_most_1_45_times_that_of_the_textbook
     let server = RedisServer::start();
     server.query::<()>(&["SET", "leasehold:\u{1}token", "1700000000000000"]);
     let (textbook, ours) = (textbook(&server), ours(&server));
-    // The ratio is of work done and not of time passed, and still what runs beside it costs both the caches, unequally.
-    let passes = || {
-        let mut ratios: Vec<f64> = (0..5).map(|_| server_time(&server, &ours) / server_time(&server, &textbook)).collect();
-        ratios.sort_by(f64::total_cmp);
-        println!("server time of a cycle: {:.2} times the textbook's, {ratios:.2?}", ratios[2]);
-        ratios[2] <= 1.45
+    let mut connection = server.connection();
+    let mut passes = || {
+        let slice = |_| (server_time(&mut connection, &ours), server_time(&mut connection, &textbook));
+        let (ours, textbook): (Vec<f64>, Vec<f64>) = (0..SLICES).map(slice).unzip();
+        let ratio = undisturbed(ours) / undisturbed(textbook);
+        println!("server time of a cycle: {ratio:.2} times the textbook's");
+        ratio <= 1.45
     };
     assert!((0..3).any(|_| passes()), "see above");
     assert_eq!(server.keys(), ["leasehold:\u{1}token"], "each cycle locked and unlocked");
@@ -191,7 +199,7 @@ fn a_held_lock_costs_its_clients_registry_at_most_130_bytes() {
         let changes: Vec<Change> = (from..from + 1_000).map(held).collect();
         let call = registry(&space, (7, Duration::from_secs(60), "{}"), &[], &changes);
         let mut eval = cmd("EVAL");
-        eval.arg(call.script.source).arg(call.script.keys).arg(&call.keys).arg(&call.args);
+        eval.arg(call.script.source).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
         eval.exec(&mut connection).unwrap();
     }
     let bytes = server.query::<u64>(&["MEMORY", "USAGE", &space.client(7), "SAMPLES", "0"]) as f64 / HELD as f64;

@@ -56,6 +56,25 @@ async fn a_cycle_without_contention_is_two_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_is_handed_on_whatever_its_name_and_prefix() {
+    let server = RedisServer::start();
+    for prefix in ["leasehold:", "", "app:", "{app}:"] {
+        let url = format!("{}?prefix={}", server.url(), prefix.replace('{', "%7B").replace('}', "%7D"));
+        let (one, mut other) = (Client::join(&url).await, Client::join(&url).await);
+        for name in ["order:123:pay", "{a}b", "b{a}", "a}", "1}", "{leasehold:a}", "a{}b{c}", "ключ"] {
+            let (holder, _) = one.hold(name).await;
+            let (waiter, _) = other.wait_for(name).await;
+            assert_eq!(one.release(name, holder).await.unwrap(), ReleaseReply::Released);
+            other.hear_grant(waiter).await;
+            assert_eq!(other.release(name, waiter).await.unwrap(), ReleaseReply::Released);
+        }
+        let keys: Vec<String> = server.query(&["KEYS", "*"]);
+        let left = keys.iter().filter(|key| !key.contains("\u{1}token") && !key.contains("\u{1}client"));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<&String>::new(), "{prefix}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hand_off_is_two_requests_once_contention_was_met() {
     let server = RedisServer::start();
     let (mut one, mut other) = (Client::join(&server.url()).await, Client::join(&server.url()).await);
@@ -369,7 +388,7 @@ async fn a_client_shows_what_it_holds_until_it_closes_and_what_it_detached_longe
 /// Runs a script of ours on a connection of the test's own.
 fn run(server: &RedisServer, call: &Call) -> redis::Value {
     let mut eval = redis::cmd("EVAL");
-    eval.arg(call.script.source).arg(call.script.keys).arg(&call.keys).arg(&call.args);
+    eval.arg(call.script.source).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
     eval.query(&mut server.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}"))
 }
 

@@ -8,7 +8,7 @@ use crate::error::Error;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, select};
 use leasehold_core::Instant;
-use leasehold_wire::{ALL, Call, NativeClaim, Reply, Script, raise};
+use leasehold_wire::{ALL, Call, NativeClaim, Reply, raise};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
 use std::collections::HashMap;
@@ -357,10 +357,9 @@ fn word(name: &str) -> Cmd {
 }
 
 fn eval(call: &Call, command: &str, script: &str) -> Cmd {
-    let Script { keys, .. } = call.script;
     let texts = call.keys.iter().chain(&call.args);
     let mut eval =
         Cmd::with_capacity(3 + call.keys.len() + call.args.len(), 16 + script.len() + texts.map(String::len).sum::<usize>());
-    eval.arg(command).arg(script).arg(*keys).arg(&call.keys).arg(&call.args);
+    eval.arg(command).arg(script).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
     eval
 }
