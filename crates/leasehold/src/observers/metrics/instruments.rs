@@ -3,7 +3,7 @@
 use crate::observer::{Observed, What};
 use crate::observers::words::{answer, failure, kind, loss};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Why attempts fail.
@@ -38,8 +38,8 @@ pub(super) struct Instruments {
     acquire_failed: Labelled<Histogram>,
     hold: Histogram,
     release: Histogram,
-    success: Ratio,
-    mean_hold: Ratio,
+    success: Part,
+    mean_hold: Mean,
 }
 
 impl Instruments {
@@ -68,11 +68,8 @@ impl Instruments {
             acquire_failed: on.histograms("leasehold_acquire_seconds", ACQUIRE, ("outcome", &FAILURES)),
             hold: on.histogram("leasehold_hold_seconds", "From the grant to the release, the loss or the detaching", None),
             release: on.histogram("leasehold_release_seconds", "From a release to the store's answer", None),
-            success: Ratio::part(on.gauge("leasehold_success_ratio", (Unit::Count, SUCCESS))),
-            mean_hold: Ratio::mean(
-                on.gauge("leasehold_mean_hold_seconds", (Unit::Seconds, "Mean time of all holds that ended")),
-                1e9,
-            ),
+            success: Part::new(on.gauge("leasehold_success_ratio", (Unit::Count, SUCCESS))),
+            mean_hold: Mean::new(on.gauge("leasehold_mean_hold_seconds", (Unit::Seconds, "Mean time of all holds that ended"))),
         }
     }
 
@@ -87,7 +84,7 @@ impl Instruments {
                 self.held.increment(1.0);
                 self.grants.increment(1);
                 self.acquire_granted.record(event.after);
-                self.success.add(1);
+                self.success.good();
             }
             What::Failed(why) => self.failed(failure(why), event.after),
             What::Released(said) => {
@@ -121,14 +118,14 @@ impl Instruments {
         self.acquire_failed.at(cause).record(after);
         // Another attempt follows, and says how the acquire ends.
         if cause != "spent" {
-            self.success.add(0);
+            self.success.bad();
         }
     }
 
     fn hold_ended(&self, held: Duration) {
         self.held.decrement(1.0);
         self.hold.record(held);
-        self.mean_hold.add(u64::try_from(held.as_nanos()).unwrap_or(u64::MAX));
+        self.mean_hold.add(held);
     }
 }
 
@@ -200,48 +197,67 @@ impl<T> Labelled<T> {
     }
 }
 
-/// A gauge that shows the quotient of a sum and a count.
-struct Ratio {
-    sum: AtomicU64,
-    count: AtomicU64,
-    /// What the sum is counted in.
-    unit: f64,
+/// A gauge that shows the part of a whole that is good; 1 as long as there is none.
+struct Part {
+    good: AtomicU64,
+    bad: AtomicU64,
     gauge: Gauge,
-    /// False while the gauge was never set to anything but 1: an ordinary day costs no setting of it.
-    moved: AtomicBool,
 }
 
-impl Ratio {
-    /// A part of a whole; 1 as long as there is none.
-    fn part(gauge: Gauge) -> Ratio {
+impl Part {
+    fn new(gauge: Gauge) -> Part {
         gauge.set(1.0);
-        Ratio { moved: AtomicBool::new(false), ..Ratio::mean(gauge, 1.0) }
+        Part { good: AtomicU64::new(0), bad: AtomicU64::new(0), gauge }
     }
 
-    fn mean(gauge: Gauge, unit: f64) -> Ratio {
-        Ratio { sum: AtomicU64::new(0), count: AtomicU64::new(0), unit, gauge, moved: AtomicBool::new(true) }
-    }
-
-    fn add(&self, value: u64) {
-        // The count first, and read last: so a part is never seen as more than the whole.
-        self.count.fetch_add(1, Ordering::SeqCst);
-        self.sum.fetch_add(value, Ordering::SeqCst);
-        let read = || (self.sum.load(Ordering::SeqCst), self.count.load(Ordering::SeqCst));
-        let mut seen = read();
-        loop {
-            let quotient = seen.0 as f64 / self.unit / seen.1 as f64;
-            if quotient != 1.0 {
-                self.moved.store(true, Ordering::SeqCst);
-            } else if !self.moved.load(Ordering::SeqCst) {
-                return;
-            }
-            self.gauge.set(quotient);
-            // Whoever sets it last has seen all: another thread may have set a newer quotient before this older one.
-            let now = read();
-            if now == seen {
-                return;
-            }
-            seen = now;
+    fn good(&self) {
+        self.good.fetch_add(1, Ordering::SeqCst);
+        // An ordinary day, with nothing bad, costs no setting of the gauge.
+        if self.bad.load(Ordering::SeqCst) > 0 {
+            self.publish();
         }
+    }
+
+    fn bad(&self) {
+        self.bad.fetch_add(1, Ordering::SeqCst);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        publish(&self.gauge, [&self.good, &self.bad], |good, bad| good / (good + bad));
+    }
+}
+
+/// A gauge that shows the mean of times.
+struct Mean {
+    nanos: AtomicU64,
+    count: AtomicU64,
+    gauge: Gauge,
+}
+
+impl Mean {
+    fn new(gauge: Gauge) -> Mean {
+        Mean { nanos: AtomicU64::new(0), count: AtomicU64::new(0), gauge }
+    }
+
+    fn add(&self, time: Duration) {
+        self.nanos.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.count.fetch_add(1, Ordering::SeqCst);
+        publish(&self.gauge, [&self.nanos, &self.count], |nanos, count| nanos / (count * 1e9));
+    }
+}
+
+/// Sets a gauge to what two sums make. Whoever sets it last has seen all: another thread may have set a newer value before an
+/// older one.
+fn publish(gauge: &Gauge, sums: [&AtomicU64; 2], value: impl Fn(f64, f64) -> f64) {
+    let read = || sums.map(|sum| sum.load(Ordering::SeqCst));
+    let mut seen = read();
+    loop {
+        gauge.set(value(seen[0] as f64, seen[1] as f64));
+        let now = read();
+        if now == seen {
+            return;
+        }
+        seen = now;
     }
 }
