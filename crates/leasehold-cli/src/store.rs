@@ -3,11 +3,11 @@
 use crate::args::StoreArgs;
 use crate::exit::{self, Code};
 use crate::say::say;
+use leasehold::engines::sqlite::default_path;
 use leasehold::{Client, Error, Observer};
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Why a command cannot go on, and the exit code that says so.
@@ -42,7 +42,6 @@ impl From<Error> for Fault {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Store {
     url: String,
-    defaulted: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -63,18 +62,18 @@ impl Store {
             (None, None) => from_environment()?,
         };
         if let Some(url) = given {
-            return Ok(Store { url, defaulted: false });
+            return Ok(Store { url });
         }
-        let path = default_path()?;
+        let path = default_path().map_err(|_| Fault::usage("no store: set LEASEHOLD_URL, or HOME for a store of this user"))?;
         if !args.quiet {
             say(format_args!("using {}: a lock of this user on this host only; set LEASEHOLD_URL to share it", path.display()));
         }
-        Ok(Store { url: format!("sqlite:{}", path.display()), defaulted: true })
+        Ok(Store { url: format!("sqlite:{}", encoded(&path)) })
     }
 
     /// The store at a URL that was chosen before.
     pub fn at(url: impl Into<String>) -> Store {
-        Store { url: url.into(), defaulted: false }
+        Store { url: url.into() }
     }
 
     /// The URL, which may hold a password.
@@ -95,15 +94,13 @@ impl Store {
     /// # Errors
     /// Those of [`Client::connect`].
     pub async fn connect_observed(&self, label: Option<&str>, observer: Option<Arc<dyn Observer>>) -> Result<Client, Error> {
-        if self.defaulted {
-            // Nobody was asked for a place, so it is made. (The engine makes missing directories too, also of a path that was given.)
-            let path = Path::new(self.url.trim_start_matches("sqlite:"));
-            if let Some(dir) = path.parent() {
-                let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-            }
-        }
         let builder = Client::builder().label(label.map(String::from));
         observer.into_iter().fold(builder, leasehold::ClientBuilder::observer).connect(&self.url).await
+    }
+
+    /// True if the URL holds what must not be shown.
+    pub fn has_secret(&self) -> bool {
+        redacted(&self.url) != self.url
     }
 
     /// A number that is equal for equal stores and says nothing about passwords.
@@ -138,11 +135,9 @@ fn first_line(file: &Path) -> Result<String, Fault> {
     Ok(line.into())
 }
 
-fn default_path() -> Result<PathBuf, Fault> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    let state = state.ok_or_else(|| Fault::usage("no store: set LEASEHOLD_URL, or HOME for a store of this user"))?;
-    Ok(state.join("leasehold/locks.db"))
+/// A path as a URL has it: what would end it there is escaped.
+fn encoded(path: &Path) -> String {
+    path.display().to_string().replace('%', "%25").replace('?', "%3f")
 }
 
 /// A `sqlite:` URL with its path made absolute, so that it means the same file from anywhere.
@@ -192,7 +187,7 @@ mod tests {
     use super::*;
 
     fn store(url: &str) -> Store {
-        Store { url: url.into(), defaulted: false }
+        Store { url: url.into() }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use support::{Place, code, err, out, until, until_exists};
@@ -291,11 +292,39 @@ fn without_a_url_the_store_is_this_users_own_and_that_is_said() {
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(err(&output).contains("this user on this host only; set LEASEHOLD_URL"), "{output:?}");
     assert!(place.path("state/leasehold/locks.db").exists());
+    for made in ["state", "state/leasehold"] {
+        let mode = std::fs::metadata(place.path(made)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{made}");
+    }
     let mut command = place.leasehold(&["run", "a", "-q", "--", "true"]);
     let output =
         command.env_remove("LEASEHOLD_URL").env("HOME", place.path("home")).env_remove("XDG_STATE_HOME").output().unwrap();
     assert_eq!((code(&output), err(&output).as_str()), (0, ""));
     assert!(place.path("home/.local/state/leasehold/locks.db").exists());
+    // Signs that would end a path in a URL.
+    let mut command = place.leasehold(&["run", "a", "-q", "--", "true"]);
+    let output = command.env_remove("LEASEHOLD_URL").env("XDG_STATE_HOME", place.path("100%?state")).output().unwrap();
+    assert_eq!((code(&output), err(&output).as_str()), (0, ""));
+    assert!(place.path("100%?state/leasehold/locks.db").exists());
+}
+
+#[test]
+fn a_mistyped_directory_is_asked_for_and_not_made() {
+    let place = Place::new();
+    let url = format!("sqlite:{}", place.path("mistyped/locks.db").display());
+    let run = || place.leasehold(&["run", "a", "--", "true"]).env("LEASEHOLD_URL", &url).output().unwrap();
+    let output = run();
+    assert_eq!(code(&output), 64, "{output:?}");
+    let said = err(&output);
+    assert!(said.contains("there is no directory") && said.contains("/mistyped") && said.contains("make it"), "{said}");
+    assert!(!place.path("mistyped").exists());
+    std::fs::create_dir(place.path("mistyped")).unwrap();
+    assert_eq!(code(&run()), 0);
+    std::os::unix::fs::symlink("/nowhere/locks.db", place.path("mistyped/link.db")).unwrap();
+    let link = format!("sqlite:{}", place.path("mistyped/link.db").display());
+    let output = place.leasehold(&["run", "a", "--", "true"]).env("LEASEHOLD_URL", link).output().unwrap();
+    assert_eq!(code(&output), 64, "{output:?}");
+    assert!(err(&output).contains("a link that leads nowhere"), "{output:?}");
 }
 
 #[test]

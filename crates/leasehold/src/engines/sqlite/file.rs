@@ -69,6 +69,16 @@ pub(super) struct OpenLock {
 }
 
 impl Files {
+    /// Asks that the directory is there, unless nobody named one: a mistyped path would be another lock.
+    pub(super) fn ask_for_directory(config: &Config) -> Result<(), Error> {
+        let parent = config.path.parent().expect("the configuration refuses a path without a file name");
+        if config.is_default || !fs::metadata(parent).is_err_and(|error| error.kind() == IoKind::NotFound) {
+            return Ok(());
+        }
+        let parent = parent.display();
+        Err(Error::config(format!("there is no directory {parent} for the lock database: make it, or correct the path")))
+    }
+
     /// Makes the directories that are missing and checks the file system.
     pub(super) fn prepare(config: &Config) -> Result<Files, Error> {
         let given = &config.path;
@@ -115,6 +125,10 @@ impl Files {
             Ok(_) if !self.has("-wal") => self.remove("-shm"),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == IoKind::NotFound => {
+                if fs::symlink_metadata(&self.db).is_ok() {
+                    let link = self.db.display();
+                    return Err(Error::config(format!("{link} is a link that leads nowhere: remove it, or make what it names")));
+                }
                 // SQLite finds them by name, so those of a deleted database would be taken for the new one's.
                 ["-wal", "-shm", "-journal"].into_iter().try_for_each(|suffix| self.remove(suffix))?;
                 let made = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&self.db);
