@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -193,4 +193,48 @@ fn a_client_that_says_nothing_keeps_neither_others_nor_the_end() {
     assert_eq!(served.metrics().get("leasehold_store_up"), 1.0);
     assert!(served.end("TERM") < SOON);
     drop((silent, half));
+}
+
+#[test]
+fn clients_that_never_end_their_requests_keep_nobody_else_out() {
+    let place = Place::new();
+    let mut few_files = Command::new("sh");
+    few_files.args(["-c", "ulimit -n 100 && exec \"$0\" serve \"$@\"", env!("CARGO_BIN_EXE_leasehold")]);
+    few_files.current_dir(place.path("")).env("LEASEHOLD_URL", place.url());
+    let mut served = Served::start(&place, few_files);
+    // More than it may have files.
+    let mut slow: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(served.address).unwrap()).collect();
+    for client in &mut slow {
+        client.write_all(b"GET /metr").unwrap();
+    }
+    let begun = Instant::now();
+    until("an answer", || {
+        // Drop by drop gains nothing.
+        slow.iter_mut().for_each(|client| drop(client.write_all(b"i")));
+        let mut asking = TcpStream::connect(served.address).ok()?;
+        asking.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ok()?;
+        asking.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
+        let mut answer = String::new();
+        asking.read_to_string(&mut answer).ok()?;
+        answer.starts_with("HTTP/1.1 200").then_some(())
+    });
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert!(served.end("TERM") < SOON);
+}
+
+#[test]
+fn a_connection_that_is_kept_serves_one_scrape_after_another() {
+    let place = Place::new();
+    let site = Site { url: place.url(), place };
+    let served = site.serve(&[]);
+    let mut kept = TcpStream::connect(served.address).unwrap();
+    kept.set_read_timeout(Some(SOON)).unwrap();
+    // Longer in all than one request may take.
+    for _ in 0..4 {
+        kept.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        let mut answer = [0; 512];
+        let count = kept.read(&mut answer).unwrap();
+        assert!(answer[..count].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..count]));
+        std::thread::sleep(Duration::from_secs(5));
+    }
 }

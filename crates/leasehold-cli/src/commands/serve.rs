@@ -1,5 +1,6 @@
 //! `leasehold serve`: what is held and waited for in a store, for Prometheus to read.
 
+mod door;
 mod fleet;
 mod watcher;
 
@@ -14,6 +15,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use door::Door;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -56,7 +58,7 @@ async fn run(args: Serve, store: Store) -> Result<Code, Fault> {
         // Whoever is in the middle of a request may end it, but not keep us.
         let _ = told.send(());
     };
-    let serving = axum::serve(listener, routes(Arc::clone(&site))).with_graceful_shutdown(graceful);
+    let serving = axum::serve(Door::new(listener), routes(Arc::clone(&site))).with_graceful_shutdown(graceful);
     let limit = async {
         let _ = heard.await;
         sleep(FAREWELL).await;
