@@ -257,10 +257,11 @@ fn the_access_list_of_the_documentation_is_enough() {
 }
 
 #[test]
-fn every_volatile_policy_endangers_locks_too_and_without_a_limit_it_is_a_note() {
+fn every_volatile_policy_endangers_locks_too_and_without_a_limit_it_is_a_warning() {
     let site = Site::new(&HEALTHY);
     site.server.query("CONFIG SET maxmemory-policy volatile-ttl");
-    assert_eq!(site.report().severity("redis.eviction"), "note");
+    let unlimited = site.report();
+    assert_eq!((unlimited.code, unlimited.bad()), (1, vec!["redis.eviction"]));
     site.server.query("CONFIG SET maxmemory 50mb");
     let report = site.report();
     assert_eq!((report.code, report.severity("redis.eviction")), (2, "danger"));
@@ -291,6 +292,9 @@ fn a_server_out_of_memory_is_told() {
     assert_eq!(report.severity("redis.writes"), "danger", "{}", report.all);
     assert_ne!(report.severity("redis.memory"), "ok", "{}", report.all);
     paste(report.remedy("redis.memory"));
+    assert_eq!(site.report().bad(), [""; 0]);
+    site.server.query("CONFIG SET maxmemory 1mb");
+    paste(site.report().remedy("redis.writes"));
     assert_eq!(site.report().bad(), [""; 0]);
 }
 
@@ -367,12 +371,16 @@ fn a_replica_is_told_and_its_primary_says_what_a_fail_over_loses() {
     let report = Report::of(&doctor_at(&other, &replica.url(), &["--json"]));
     assert_eq!((report.code, report.severity("redis.role"), report.severity("redis.writes")), (2, "danger", "danger"));
     assert_eq!(report.remedy("redis.role"), format!("leasehold doctor --url {}", site.server.url()));
+    let other_names = Report::of(&doctor_at(&other, &format!("{}/3?prefix=x", replica.url()), &["--json"]));
+    let expected = format!("leasehold doctor --url '{}/3?prefix=x'", site.server.url());
+    assert_eq!(other_names.remedy("redis.role"), expected);
     let primary = site.report();
     assert_eq!((primary.severity("redis.replicas"), primary.bad()), ("note", vec!["redis.min_replicas"]));
     paste(primary.remedy("redis.min_replicas"));
     assert_eq!(site.report().bad(), [""; 0]);
     replica.signal("STOP");
     site.server.query("CONFIG SET min-replicas-max-lag 1");
+    until("the replica to be told", || (site.report().severity("redis.replicas") == "warning").then_some(()));
     until("the replica to lag", || (site.report().severity("redis.writes") == "danger").then_some(()));
 }
 
@@ -424,7 +432,11 @@ fn keys_of_others_at_locks_names_are_told_and_removed() {
         paste(report.remedy(id));
     }
     assert_eq!(site.server.keys(), ["leasehold:lent"]);
-    assert_eq!(site.report().bad(), ["redis.names.foreign"]);
+    let foreign = site.report();
+    assert_eq!(foreign.bad(), ["redis.names.foreign"]);
+    // Whatever store is the default where it is pasted.
+    let expected = format!("leasehold inspect --url {} -- lent", site.server.url());
+    assert_eq!(foreign.remedy("redis.names.foreign"), expected);
     site.server.query("DEL leasehold:lent");
     assert_eq!(site.report().bad(), [""; 0]);
     // Who shares another library's names meets its keys, and wants to.
@@ -541,8 +553,7 @@ fn a_counter_that_is_no_counter_is_told_and_one_ahead_of_the_clock_too() {
     site.server.query("RPUSH \"leasehold:\\x01token\" x");
     let report = site.report();
     assert_eq!((report.code, report.severity("redis.counter")), (2, "danger"));
-    let (_, command) = report.remedy("redis.counter").split_once(": ").unwrap();
-    paste(command);
+    paste(report.remedy("redis.counter"));
     assert_eq!(site.report().bad(), [""; 0]);
 }
 

@@ -124,3 +124,26 @@ fn a_file_that_somebody_holds_up_is_told_in_time() {
     assert_eq!(examine(&place).severity("sqlite.transaction"), "ok");
     drop(holder);
 }
+
+#[test]
+fn a_directory_that_is_missing_and_a_link_that_leads_nowhere_are_told() {
+    let place = Place::new();
+    let examine = |name: &str| {
+        let url = format!("sqlite:{}", place.path(name).display());
+        Report::of(&doctor_at(&place, &url, &["--json"]))
+    };
+    let report = examine("mistyped dir/locks.db");
+    assert_eq!((report.code, report.severity("sqlite.file")), (2, "danger"), "{}", report.all);
+    assert!(!place.path("mistyped dir").exists());
+    paste(report.remedy("sqlite.file"));
+    assert_eq!(examine("mistyped dir/locks.db").severity("sqlite.file"), "note");
+    std::os::unix::fs::symlink("/nowhere/locks.db", place.path("link.db")).unwrap();
+    let report = examine("link.db");
+    assert_eq!((report.code, report.severity("sqlite.file")), (2, "danger"), "{}", report.all);
+    paste(report.remedy("sqlite.file"));
+    assert_eq!(examine("link.db").severity("sqlite.file"), "note");
+    // The default one's is made, so nothing is wrong.
+    let mut command = place.leasehold(&["doctor", "--json"]);
+    let output = command.env_remove("LEASEHOLD_URL").env("XDG_STATE_HOME", place.path("state")).output().unwrap();
+    assert_eq!(Report::of(&output).severity("sqlite.file"), "note");
+}

@@ -20,7 +20,7 @@ use tokio::runtime::Builder;
 pub fn doctor(args: Doctor) -> Result<Code, Fault> {
     let store = Store::choose(&args.store)?;
     let checks = checks(&store)?;
-    let report = Report::new(format!("{store:?}"), checks);
+    let report = Report::new(&store, checks);
     let voice = match (args.store.quiet, args.verbose) {
         (true, _) => Voice::Quiet,
         (_, true) => Voice::Verbose,

@@ -2,6 +2,7 @@
 
 use super::finding::{Check, Severity};
 use crate::exit::{self, Code};
+use crate::store::Store;
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -15,6 +16,9 @@ pub struct Report {
     checks: Vec<Check>,
     worst: Severity,
     exit_code: Code,
+    /// True if the store asks for a password.
+    #[serde(skip)]
+    is_secret: bool,
 }
 
 /// How much of it is said.
@@ -30,14 +34,14 @@ pub enum Voice {
 
 impl Report {
     /// Sums up.
-    pub fn new(store: String, checks: Vec<Check>) -> Report {
+    pub fn new(store: &Store, checks: Vec<Check>) -> Report {
         let worst = checks.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok);
         let exit_code = match worst {
             Severity::Ok | Severity::Note => exit::OK,
             Severity::Warning => exit::WARNED,
             Severity::Danger => exit::ENDANGERED,
         };
-        Report { store, checks, worst, exit_code }
+        Report { store: format!("{store:?}"), checks, worst, exit_code, is_secret: store.has_secret() }
     }
 
     /// The exit code that says the worst.
@@ -90,6 +94,10 @@ impl Report {
         if proposed("CONFIG SET") {
             text +=
                 "\nCONFIG SET lasts until the server restarts; CONFIG REWRITE keeps it, if the server has a file of its own.\n";
+        }
+        if self.is_secret && proposed("redis-cli ") {
+            text += "\nredis-cli gives no password by itself: export REDISCLI_AUTH=PASSWORD first, and add --user NAME unless it is \
+                     the default user's.\n";
         }
         if proposed("ACL SETUSER") {
             text += "\nACL SETUSER lasts until the server restarts; ACL SAVE or CONFIG REWRITE keeps it.\n";
@@ -144,7 +152,7 @@ mod tests {
     use super::*;
 
     fn report(checks: Vec<Check>) -> Report {
-        Report::new("redis://h".into(), checks)
+        Report::new(&Store::at("redis://h"), checks)
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Commands that a person can paste into a shell.
 
+use crate::store::Store;
+
 /// One word as a shell reads it.
 pub fn quoted(word: &str) -> String {
     let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&byte);
@@ -23,6 +25,17 @@ fn for_printf(character: char) -> String {
     }
 }
 
+/// A command line of this program for the store at `url`; nothing secret of it is shown.
+pub fn leasehold<S: AsRef<str>>(url: &str, command: &str, words: impl IntoIterator<Item = S>) -> String {
+    let is_secret = Store::at(url).has_secret();
+    let mut all = vec!["leasehold".to_owned(), command.to_owned()];
+    if !is_secret {
+        all.extend(["--url".to_owned(), url.to_owned()]);
+    }
+    all.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
+    line(all) + if is_secret { "    # with the store's URL in LEASEHOLD_URL" } else { "" }
+}
+
 /// Words as one command line.
 pub fn line<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
     words.into_iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(" ")
@@ -31,6 +44,16 @@ pub fn line<S: AsRef<str>>(words: impl IntoIterator<Item = S>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_names_its_store_unless_that_shows_a_password() {
+        assert_eq!(
+            leasehold("redis://h/1?prefix=x", "inspect", ["--", "a b"]),
+            "leasehold inspect --url 'redis://h/1?prefix=x' -- 'a b'"
+        );
+        let secret = leasehold("redis://u:pw@h/1", "inspect", ["--", "a"]);
+        assert_eq!(secret, "leasehold inspect -- a    # with the store's URL in LEASEHOLD_URL");
+    }
 
     #[test]
     fn a_shell_reads_each_word_as_it_was_meant() {

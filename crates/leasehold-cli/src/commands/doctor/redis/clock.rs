@@ -131,7 +131,7 @@ pub fn counter(patient: &Patient, answers: &[Answer; 2], reading: &Reading) -> O
     let misused = |seen: String| {
         Check::danger(id, "the token counter's key is in use by something else", seen)
             .means("locks do not work: no token can be given, so no client can connect")
-            .remedy(format!("# stop whoever wrote it, then: {}", patient.command(["DEL", &key])))
+            .remedy(patient.command(["DEL", &key]) + "    # once whoever wrote it is stopped")
     };
     let counter = match value {
         Answer::Refused(code, _) if code == "WRONGTYPE" => return Some(misused(format!("{shown} is no string"))),

@@ -28,7 +28,7 @@ fn eviction(patient: &Patient) -> Option<Check> {
     let whose =
         if policy.starts_with("volatile") { "every lock has a ttl, which is what this policy evicts" } else { "any key may go" };
     let check = if limit == 0 {
-        Check::note(id, "the server would evict locks if it had a maxmemory", seen)
+        Check::warning(id, "the server would evict locks if it had a maxmemory", seen)
             .means(format!("nothing at present; with a maxmemory set, P1 is broken by an eviction: {whose}"))
     } else {
         Check::danger(id, "the server may evict locks", seen).means(format!(
@@ -48,7 +48,7 @@ fn memory(patient: &Patient) -> Option<Check> {
     let seen = format!("{} of {} used", bytes(used), bytes(limit));
     let means = "where keys are not evicted, claims are refused with OOM: nobody is granted a lock that is free. Renewals and \
                  releases go on, so P1 to P3 hold";
-    let remedy = patient.set("maxmemory", &format!("{}mb", (limit.max(used) >> 20) * 3 / 2 + 64));
+    let remedy = more_memory(patient)?;
     Some(if used >= limit {
         Check::danger(id, "the server's memory is used up", seen).means(means).remedy(remedy)
     } else if used / 9 >= limit / 10 {
@@ -56,6 +56,12 @@ fn memory(patient: &Patient) -> Option<Check> {
     } else {
         Check::ok(id, "there is memory left", seen)
     })
+}
+
+/// Half as much again as there is, or as is used.
+fn more_memory(patient: &Patient) -> Option<String> {
+    let most = maxmemory(patient)?.max(patient.info_number("used_memory")?);
+    Some(patient.set("maxmemory", &format!("{}mb", (most >> 20) * 3 / 2 + 64)))
 }
 
 fn persistence(patient: &Patient) -> Option<Check> {
@@ -135,7 +141,8 @@ fn written(patient: &Patient, code: Option<&str>) -> Check {
             refused("the server takes no writes: it is a replica that lost its primary", code).remedy(patient.command(["ROLE"]))
         }
         Some(code @ "OOM") => {
-            refused("the server takes no writes: it is out of memory", code).remedy(patient.command(["INFO", "memory"]))
+            let look = || patient.command(["INFO", "memory"]);
+            refused("the server takes no writes: it is out of memory", code).remedy(more_memory(patient).unwrap_or_else(look))
         }
         Some(code @ "MISCONF") => {
             refused("the server takes no writes: it cannot save its data", code).remedy(patient.command(["BGSAVE"]))

@@ -12,7 +12,6 @@ mod talk;
 use super::finding::Check;
 use crate::store::Fault;
 use clock::Reading;
-use leasehold::engines::redis::probe::Probe;
 use patient::Patient;
 use std::time::Duration;
 use talk::words;
@@ -25,7 +24,7 @@ const APART: Duration = Duration::from_millis(300);
 /// # Errors
 /// It cannot be reached, refuses us, or stops answering.
 pub async fn checks(url: &str) -> Result<Vec<Check>, Fault> {
-    let patient = Patient::meet(Probe::of(url)?).await?;
+    let patient = Patient::meet(url).await?;
     let checked = all(&patient).await;
     // Also where something failed; and what cannot be removed now ends by itself.
     patient.clean_up().await;

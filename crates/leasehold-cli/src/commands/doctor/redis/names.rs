@@ -3,6 +3,7 @@
 use super::patient::{Denial, Patient, escaped};
 use super::talk::{Answer, Talk, items, text, words};
 use crate::commands::doctor::finding::Check;
+use crate::commands::doctor::shell;
 use crate::say::humane;
 use crate::store::Fault;
 use leasehold::engines::redis::probe::{Record, Space};
@@ -205,7 +206,7 @@ fn foreign(patient: &Patient, found: &Found, looked: &str) -> Check {
     let texts = found.foreign.names.iter().filter(|(key, _)| !key.contains('\u{fffd}'));
     let inspect = texts.map(|(key, _)| {
         let name = key.strip_prefix(patient.space().prefix()).unwrap_or(key);
-        crate::commands::doctor::shell::line(["leasehold", "inspect", "--", name])
+        shell::leasehold(&patient.url, "inspect", ["--", name])
     });
     let title = format!("{} locks of other clients are among ours", found.foreign.count);
     let seen = format!("{}; of {looked}", found.foreign.shown());

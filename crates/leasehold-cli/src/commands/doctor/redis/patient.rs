@@ -30,6 +30,8 @@ const SETTINGS: [&str; 12] = [
 
 /// A server.
 pub struct Patient {
+    /// As the user names it; it may hold a password.
+    pub url: String,
     /// The way to it.
     pub probe: Probe,
     /// The connection on which most is asked.
@@ -85,7 +87,8 @@ impl Patient {
     ///
     /// # Errors
     /// Those of [`Talk::open`].
-    pub async fn meet(probe: Probe) -> Result<Patient, Fault> {
+    pub async fn meet(url: &str) -> Result<Patient, Fault> {
+        let probe = Probe::of(url)?;
         let talk = Talk::open(&probe).await?;
         let ask =
             vec![words(["INFO"]), words(["CONFIG", "GET"].iter().chain(&SETTINGS)), words(["ACL", "WHOAMI"]), words(["HELLO"])];
@@ -101,7 +104,7 @@ impl Patient {
             ResourceName::new(&format!("leasehold-doctor:{:016x}", random())).expect("it is short and has no control character");
         let mut info = fields(&answers[0]);
         greeted(&mut info, &pairs(&answers[3]));
-        Ok(Patient { probe, talk, info, config: pairs(&answers[1]), unseen, user, name, client: random() })
+        Ok(Patient { url: url.into(), probe, talk, info, config: pairs(&answers[1]), unseen, user, name, client: random() })
     }
 
     /// The names of all our keys.

@@ -4,6 +4,7 @@ use super::links::release_script;
 use super::patient::{Denial, LIFE_MS, Patient, escaped};
 use super::talk::{Answer, Talk, words};
 use crate::commands::doctor::finding::{Check, Severity};
+use crate::commands::doctor::shell;
 use crate::store::Fault;
 use leasehold::engines::redis::probe::{SCRIPTS, commands_of};
 use std::collections::{BTreeMap, BTreeSet};
@@ -307,8 +308,9 @@ fn untried(patient: &Patient, refused: &Refused) -> Option<Check> {
         )
         .means("nothing by itself; once writing works, these may turn out to be missing too")
         .remedy(format!(
-            "leasehold doctor    # again, once {} is mended",
-            if patient.info("role") == Some("slave") { "the URL" } else { "SET" }
+            "# once {} is mended, again: {}",
+            if patient.info("role") == Some("slave") { "the URL" } else { "SET" },
+            shell::leasehold(&patient.url, "doctor", [""; 0])
         )),
     )
 }

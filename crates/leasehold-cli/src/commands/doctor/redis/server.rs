@@ -2,9 +2,13 @@
 
 use super::patient::{Denial, Patient};
 use crate::commands::doctor::finding::Check;
+use crate::commands::doctor::shell;
 
 /// The oldest server that has all that the scripts use.
 const OLDEST: u32 = 7;
+
+/// How many seconds a replica may be silent; each says something every second.
+const LAG_MAX: u64 = 10;
 
 /// All of it.
 pub fn checks(patient: &Patient) -> Vec<Check> {
@@ -47,8 +51,31 @@ fn role(patient: &Patient) -> Option<Check> {
     Some(
         Check::danger(id, "the server is a replica", format!("role {role}, primary {host}:{port}, link {link}"))
             .means("locks do not work: a replica takes no writes, so nothing is granted here")
-            .remedy(format!("leasehold doctor --url redis://{host}:{port}")),
+            .remedy(at_primary(&patient.url, host, port)),
     )
+}
+
+/// The same URL with another host and port, and nothing secret: user, database, prefix and TLS are those of the replica.
+fn at_primary(url: &str, host: &str, port: &str) -> String {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+    let (at, options) = rest.split_once('?').unwrap_or((rest, ""));
+    if scheme == "redis+unix" {
+        let value = |name: &str| options.split('&').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
+        let database = value("db").map_or(String::new(), |number| format!("/{number}"));
+        let prefix = value("prefix").map_or(String::new(), |prefix| format!("?prefix={prefix}"));
+        let asks = ["user", "password"].into_iter().any(|name| value(name).is_some());
+        return with_hint(&format!("redis://{host}:{port}{database}{prefix}"), asks);
+    }
+    let options = if options.is_empty() { String::new() } else { format!("?{options}") };
+    let (user, place) = at.rsplit_once('@').map_or((None, at), |(user, place)| (Some(user), place));
+    let database = place.split_once('/').map_or(String::new(), |(_, database)| format!("/{database}"));
+    with_hint(&format!("{scheme}://{host}:{port}{database}{options}"), user.is_some())
+}
+
+fn with_hint(url: &str, asks: bool) -> String {
+    let hint = if asks { "    # put the user and the password of the present URL before the host" } else { "" };
+    shell::leasehold(url, "doctor", [""; 0]) + hint
 }
 
 fn cluster(patient: &Patient) -> Option<Check> {
@@ -67,12 +94,35 @@ fn replicas(patient: &Patient) -> Option<Check> {
     if count == 0 {
         return Some(Check::ok(id, "no fail-over can lose a grant", "no replica"));
     }
-    let replica = |at: u64| Some(format!("replica {at}: {}", patient.info(&format!("slave{at}"))?));
-    let seen: Vec<String> = (0..count.min(3)).filter_map(replica).collect();
-    Some(Check::note(id, "a fail-over can lose a grant", format!("{count} connected; {}", seen.join("; "))).means(
+    let known: Vec<&str> = (0..count).filter_map(|at| patient.info(&format!("slave{at}"))).collect();
+    let shown: Vec<String> = known.iter().take(3).enumerate().map(|(at, said)| format!("replica {at}: {said}")).collect();
+    let seen = format!("{count} connected; {}", shown.join("; "));
+    if let Some(said) = known.iter().find(|said| is_behind(said)) {
+        let of = |name| replicas_field(said, name).unwrap_or("unknown");
+        return Some(
+            Check::warning(id, "a replica does not follow", seen)
+                .means(
+                    "if it takes over, all grants since it last followed are lost: P1 is broken until the old holders' next \
+                     renewals, and P2 if its clock is behind. Without a fail-over nothing is lost",
+                )
+                .remedy(shell::line(["redis-cli", "-h", of("ip"), "-p", of("port"), "INFO", "replication"])),
+        );
+    }
+    Some(Check::note(id, "a fail-over can lose a grant", seen).means(
         "replicas follow later. If one takes over that lacks a grant, P1 is broken until the old holder's next renewal, and \
              P2 if its clock is behind; P3 holds where claim ids are compared too. Without a fail-over nothing is lost",
     ))
+}
+
+/// `ip=10.0.0.2,port=6379,state=online,offset=1234,lag=0`
+fn replicas_field<'s>(said: &'s str, name: &str) -> Option<&'s str> {
+    said.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// True of a replica that has not all data yet, or has not been heard of for longer than a fail-over takes.
+fn is_behind(said: &str) -> bool {
+    let lag = replicas_field(said, "lag").and_then(|lag| lag.parse::<u64>().ok()).unwrap_or(0);
+    replicas_field(said, "state").is_some_and(|state| state != "online") || lag > LAG_MAX
 }
 
 fn min_replicas(patient: &Patient) -> Option<Check> {
@@ -116,4 +166,28 @@ fn view(patient: &Patient) -> Check {
         return check;
     }
     check.remedy(patient.command(["ACL", "SETUSER", &patient.user].into_iter().chain(rights)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_primary_is_named_as_the_replica_was_and_no_password_is_shown() {
+        let of = |url| at_primary(url, "10.0.0.1", "6380");
+        assert_eq!(of("redis://h"), "leasehold doctor --url redis://10.0.0.1:6380");
+        assert_eq!(of("rediss://h:7/3?prefix=x"), "leasehold doctor --url 'rediss://10.0.0.1:6380/3?prefix=x'");
+        let hidden = of("redis://app:pw@h:7/3");
+        assert!(hidden.starts_with("leasehold doctor --url redis://10.0.0.1:6380/3    # put the user"), "{hidden}");
+        assert!(!hidden.contains("pw@"), "{hidden}");
+        let socket = of("redis+unix:///s?db=2&user=u&password=pw77&prefix=x");
+        assert!(socket.starts_with("leasehold doctor --url 'redis://10.0.0.1:6380/2?prefix=x'    # put"), "{socket}");
+        assert!(at_primary("redis://h", "::1", "1").ends_with("redis://[::1]:1'"), "{}", at_primary("redis://h", "::1", "1"));
+    }
+
+    #[test]
+    fn a_replica_that_is_silent_or_not_online_is_behind() {
+        let said = |state: &str, lag: u64| format!("ip=10.0.0.2,port=6379,state={state},offset=1234,lag={lag}");
+        assert!(!is_behind(&said("online", 10)) && is_behind(&said("online", 11)) && is_behind(&said("send_bulk", 0)));
+    }
 }

@@ -21,11 +21,11 @@ const LARGE_LOG: u64 = 64 << 20;
 /// A database of locks that is larger than any load of them.
 const LARGE: u64 = 1 << 30;
 
-/// All that can be seen without SQLite.
+/// All that can be seen without SQLite. `url` is as the user named it.
 ///
 /// # Errors
 /// Permission, if the file cannot be looked at.
-pub fn checks(place: &Place) -> Result<Vec<Check>, Fault> {
+pub fn checks(place: &Place, url: &str) -> Result<Vec<Check>, Fault> {
     let found = match fs::metadata(&place.path) {
         Ok(found) => Some(found),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -41,9 +41,13 @@ pub fn checks(place: &Place) -> Result<Vec<Check>, Fault> {
     match found {
         None => checks.push(absent(place, &directory)),
         Some(found) if !found.is_file() => checks.push(one_name(place, &found)),
-        Some(found) => {
-            checks.extend([owner(place), mode(place), writable(place, &directory), one_name(place, &found), size(place, &found)])
-        }
+        Some(found) => checks.extend([
+            owner(place, url),
+            mode(place),
+            writable(place, &directory),
+            one_name(place, &found),
+            size(place, &found),
+        ]),
     }
     Ok(checks)
 }
@@ -66,6 +70,16 @@ fn shown(words: &[&str], path: &Path) -> String {
 fn absent(place: &Place, directory: &Path) -> Check {
     let id = "sqlite.file";
     let seen = format!("{} is not there", place.path.display());
+    let broken = |title: &str, seen: String| Check::danger(id, title, seen).means("locks do not work: it cannot be made");
+    if fs::symlink_metadata(&place.path).is_ok() {
+        let to = fs::read_link(&place.path).unwrap_or_default();
+        let seen = format!("{} leads to {}, which is not there", place.path.display(), to.display());
+        return broken("the lock database is a link that leads nowhere", seen).remedy(shown(&["rm"], &place.path));
+    }
+    if let Some(parent) = place.path.parent().filter(|parent| !parent.exists() && !place.is_default) {
+        return broken("the directory of the lock database is not there", seen)
+            .remedy(shown(&["mkdir", "-p", "-m", "700"], parent) + "    # or correct the path, if it is mistyped");
+    }
     let may = rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
     if may {
         return Check::note(id, "there is no lock database yet", seen).means("nothing: it is made when it is first used");
@@ -190,7 +204,7 @@ fn parts(path: &Path) -> Vec<(PathBuf, Metadata)> {
     named.filter_map(|path| fs::symlink_metadata(&path).ok().map(|found| (path, found))).collect()
 }
 
-fn owner(place: &Place) -> Check {
+fn owner(place: &Place, url: &str) -> Check {
     let id = "sqlite.owner";
     let me = geteuid().as_raw();
     let parts = parts(&place.path);
@@ -201,7 +215,12 @@ fn owner(place: &Place) -> Check {
     if me == 0 {
         return Check::warning(id, "the lock database is another user's", seen)
             .means("files that root makes beside it shut its owner out: locks then do not work for the owner")
-            .remedy(format!("setpriv --reuid={} --regid={} --clear-groups leasehold doctor", found.uid(), found.gid()));
+            .remedy(format!(
+                "setpriv --reuid={} --regid={} --clear-groups {}",
+                found.uid(),
+                found.gid(),
+                shell::leasehold(url, "doctor", [""; 0])
+            ));
     }
     Check::danger(id, "the lock database is another user's", seen)
         .means("locks do not work for this user: one lock database serves one user")

@@ -21,8 +21,9 @@ const LIMIT: Duration = Duration::from_secs(15);
 pub fn checks(url: &str) -> Result<Vec<Check>, Fault> {
     let place = Place::of(url)?;
     let path = place.path.display().to_string();
+    let url = url.to_owned();
     let looked = within(LIMIT, move || {
-        let mut checks = files::checks(&place)?;
+        let mut checks = files::checks(&place, &url)?;
         checks.extend(content::checks(&place));
         Ok(checks)
     });
