@@ -25,7 +25,8 @@ HELD       how long the holder has held it
 LEFT       what is left of its lease; an ordinary holder renews it at a third of its ttl
 WAIT       how many wait for it
 HAND-OFF/S how often its holder or token was seen to be another than at the look before, per second, over the last 10 s or three looks. \
-At most one is seen per look: a lock that changes hands between two looks counts once. Tokens are one counter over all locks of a store, \
+At most one is seen per look: a lock that changes hands twice between two looks counts once, and ≥ says where that is likely, since more than \
+every other look saw a change; a shorter --every sees more. Tokens are one counter over all locks of a store, \
 so that their difference tells nothing about one lock.
 RAN OUT    how often its lease is believed to have ended without a release, while this looked on: less than a third of it was left at \
 one look, it was not renewed, and the holder was gone at the first look after its end. A release between these two looks cannot be told \

@@ -1,6 +1,7 @@
 //! Locks as rows of text, and the columns that fit a screen.
 
 use super::model::Row;
+use super::past::Rate;
 use super::view::Look;
 use crate::commands::view;
 use crate::say::{humane, plain};
@@ -147,7 +148,11 @@ fn short_claim(claim: &str) -> String {
     format!("{}…{}", &claim[..4], &claim[claim.len() - 4..])
 }
 
-/// A number per second.
-pub fn short_rate(rate: f64) -> String {
-    if rate == 0.0 { "0".into() } else { format!("{rate:.1}") }
+/// A number per second, marked if it may be more.
+pub fn short_rate(rate: Rate) -> String {
+    match rate {
+        Rate { per_second: 0.0, .. } => "0".into(),
+        Rate { per_second, is_least: false } => format!("{per_second:.1}"),
+        Rate { per_second, is_least: true } => format!("≥{per_second:.1}"),
+    }
 }

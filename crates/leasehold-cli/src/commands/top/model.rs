@@ -1,6 +1,6 @@
 //! What is shown and what the keys do to it: rows, filter, sort, selection. Pure: knows neither a terminal nor a store.
 
-use super::past::{Past, When};
+use super::past::{Past, Rate, When};
 use crate::commands::list::matches;
 use crate::commands::view;
 use leasehold::engine::Inspection;
@@ -30,7 +30,7 @@ pub struct Row {
     /// As it was seen.
     pub lock: Inspection,
     /// Changes of its holder or token that were seen per second.
-    pub hand_offs: f64,
+    pub hand_offs: Rate,
     /// How often its lease is believed to have run out.
     pub ran_out: u32,
 }
@@ -163,7 +163,7 @@ impl Model {
     }
 
     /// Hand-offs per second and leases run out, over all locks.
-    pub fn past_of_all(&self) -> (f64, u64) {
+    pub fn past_of_all(&self) -> (Rate, u64) {
         self.past.of_all(self.health.last.map_or(Duration::ZERO, |(when, _)| when.told))
     }
 
@@ -342,7 +342,7 @@ impl Sort {
             Sort::Name => a.lock.resource.cmp(&b.lock.resource),
             Sort::Age => age(b).cmp(&age(a)),
             Sort::Waiters => b.lock.waiters.len().cmp(&a.lock.waiters.len()),
-            Sort::HandOffs => b.hand_offs.total_cmp(&a.hand_offs),
+            Sort::HandOffs => b.hand_offs.per_second.total_cmp(&a.hand_offs.per_second),
         }
     }
 }

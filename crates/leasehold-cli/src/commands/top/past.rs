@@ -23,6 +23,15 @@ pub struct When {
     pub told: Duration,
 }
 
+/// Changes per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rate {
+    /// That were seen.
+    pub per_second: f64,
+    /// True if more than every other look saw one, so that others may well have gone unseen between two looks.
+    pub is_least: bool,
+}
+
 /// What was seen of all locks so far.
 #[derive(Debug)]
 pub struct Past {
@@ -30,6 +39,8 @@ pub struct Past {
     first: Option<Duration>,
     traces: HashMap<ResourceName, Trace>,
     changes: VecDeque<(Duration, u32)>,
+    /// True if the rate of any lock is the least that it may be.
+    is_least: bool,
     ran_out: u64,
 }
 
@@ -59,7 +70,14 @@ struct Hold {
 impl Past {
     /// For looks that are this far apart.
     pub fn new(every: Duration) -> Past {
-        Past { window: WINDOW.max(every * 3), first: None, traces: HashMap::new(), changes: VecDeque::new(), ran_out: 0 }
+        Past {
+            window: WINDOW.max(every * 3),
+            first: None,
+            traces: HashMap::new(),
+            changes: VecDeque::new(),
+            is_least: false,
+            ran_out: 0,
+        }
     }
 
     /// Compares a look with the one before. The first has none before it, so that it counts nothing.
@@ -85,6 +103,7 @@ impl Past {
         self.ran_out += u64::from(ran_out);
         self.changes.push_back((when.told, changes));
         forget(&mut self.changes, when.told, self.window);
+        self.is_least = self.traces.values().any(|trace| self.is_least(&trace.changes));
         self.traces.retain(|_, trace| trace.seen + REMEMBERED > when.told);
         if self.traces.len() > all.len() + MOST_GONE {
             self.traces.retain(|_, trace| trace.seen == when.told);
@@ -92,13 +111,19 @@ impl Past {
     }
 
     /// Changes per second of one lock, and how often its lease ran out.
-    pub fn of(&self, resource: &ResourceName, now: Duration) -> (f64, u32) {
-        self.traces.get(resource).map_or((0.0, 0), |trace| (self.rate(&trace.changes, now), trace.ran_out))
+    pub fn of(&self, resource: &ResourceName, now: Duration) -> (Rate, u32) {
+        let rate = |trace: &Trace| Rate { per_second: self.rate(&trace.changes, now), is_least: self.is_least(&trace.changes) };
+        self.traces.get(resource).map_or_else(Default::default, |trace| (rate(trace), trace.ran_out))
     }
 
     /// The same for all locks.
-    pub fn of_all(&self, now: Duration) -> (f64, u64) {
-        (self.rate(&self.changes, now), self.ran_out)
+    pub fn of_all(&self, now: Duration) -> (Rate, u64) {
+        (Rate { per_second: self.rate(&self.changes, now), is_least: self.is_least }, self.ran_out)
+    }
+
+    /// True if more than half of the looks saw a lock change, and they were some.
+    fn is_least(&self, changes: &VecDeque<(Duration, u32)>) -> bool {
+        changes.len() > 1 && changes.len() * 2 > self.changes.len()
     }
 
     fn rate(&self, changes: &VecDeque<(Duration, u32)>, now: Duration) -> f64 {
@@ -198,13 +223,13 @@ mod tests {
     }
 
     fn rate(past: &Past, ms: u64) -> f64 {
-        past.of(&name(), Duration::from_millis(ms)).0
+        past.of(&name(), Duration::from_millis(ms)).0.per_second
     }
 
     #[test]
     fn the_first_look_counts_nothing() {
         let past = past(&[(0, held(1, 1, 900))]);
-        assert_eq!((rate(&past, 0), rate(&past, 1000), past.of_all(Duration::ZERO)), (0.0, 0.0, (0.0, 0)));
+        assert_eq!((rate(&past, 0), rate(&past, 1000), past.of_all(Duration::ZERO)), (0.0, 0.0, (Rate::default(), 0)));
     }
 
     #[test]
@@ -230,12 +255,24 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_the_least_where_most_looks_saw_a_change() {
+        let of = |changed: fn(u64) -> bool| {
+            let claim = |at: u64| (1..=at).filter(|&at| changed(at)).count() as u64;
+            let past = past(&(0..12).map(|at| (at * 1000, held(1 + claim(at), 1, 900))).collect::<Vec<_>>());
+            let now = Duration::from_secs(11);
+            (past.of(&name(), now).0.is_least, past.of_all(now).0.is_least)
+        };
+        assert_eq!((of(|_| true), of(|at| at % 3 > 0)), ((true, true), (true, true)));
+        assert_eq!((of(|at| at % 2 > 0), of(|at| at == 5)), ((false, false), (false, false)));
+    }
+
+    #[test]
     fn changes_are_forgotten_after_the_window() {
         let mut past = past(&[(0, held(1, 1, 900)), (1000, held(2, 2, 900))]);
         past.absorb(at(10_000), &held(2, 2, 900));
         assert_eq!(rate(&past, 10_000), 0.1);
         past.absorb(at(11_000), &held(2, 2, 900));
-        assert_eq!((rate(&past, 11_000), past.of_all(Duration::from_secs(11)).0), (0.0, 0.0));
+        assert_eq!((rate(&past, 11_000), past.of_all(Duration::from_secs(11)).0), (0.0, Rate::default()));
     }
 
     #[test]

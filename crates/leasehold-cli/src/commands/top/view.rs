@@ -403,6 +403,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_may_be_higher_is_marked() {
+        let mut model = Model::new(Duration::from_secs(1));
+        for at in 0..4 {
+            let mut all = vec![lock("a", 0)];
+            all[0].holders[0].claim = Some(ClaimId::new(1, at));
+            let at = Duration::from_secs(at);
+            model.absorb(model::Look { when: When { asked: at, told: at }, round_trip: Duration::ZERO, all });
+        }
+        let lines = text(&drawn(&mut model, (120, 24), &scene()));
+        assert!(lines[1].contains(" · ≥1.0 hand-offs/s"), "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with("a ") && line.contains(" ≥1.0 ")), "{lines:?}");
+    }
+
+    #[test]
     fn keys_stand_on_the_last_line_whatever_the_size() {
         for size in [(20, 5), (80, 24), (200, 60)] {
             let lines = text(&drawn(&mut model(vec![lock("a", 0)]), size, &scene()));
