@@ -327,6 +327,21 @@ fn every_size_is_survived_and_drawn_anew() {
 }
 
 #[test]
+fn a_key_that_comes_with_a_change_of_size_is_heard_at_once() {
+    let place = Place::new();
+    let mut terminal = Terminal::start(top(&place));
+    terminal.shows("no lock is held");
+    for round in 0..200 {
+        terminal.press("?");
+        terminal.resize(24, if round % 2 == 0 { 120 } else { 140 });
+        let is_help = round % 2 == 0;
+        terminal.expect("the key's effect", |text| text.contains("Nothing here changes") == is_help);
+    }
+    terminal.press("q");
+    assert_eq!(terminal.end().code(), Some(0));
+}
+
+#[test]
 fn a_terminal_that_does_not_know_its_size_is_taken_for_one_of_80_by_24() {
     let place = Place::new();
     let mut terminal = Terminal::sized(top(&place), (0, 0));
