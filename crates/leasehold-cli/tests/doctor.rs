@@ -577,7 +577,7 @@ fn a_server_that_is_stopped_or_gone_ends_the_doctor_within_seconds() {
     site.server.signal("STOP");
     let begun = Instant::now();
     let output = site.doctor(&["--json"]);
-    assert_eq!((code(&output), out(&output).as_str()), (69, ""), "{output:?}");
+    assert_eq!((code(&output), Report::of(&output).ids()), (69, BTreeSet::from(["store".to_owned()])), "{output:?}");
     assert!(begun.elapsed() < Duration::from_secs(10) && err(&output).contains("did not answer within 2 s"), "{output:?}");
     site.server.signal("CONT");
     site.server.kill();
@@ -632,6 +632,11 @@ fn no_password_is_shown_and_a_wrong_one_is_77() {
     assert_eq!(code(&wrong), 77, "{wrong:?}");
     let none = site.doctor(&[]);
     assert_eq!(code(&none), 77, "{none:?}");
+    // Monitoring gets its JSON, with the exit code of the error, and people their message.
+    let refused = Report::of(&wrong);
+    assert_eq!((refused.severity("store"), refused.all["worst"].as_str()), ("danger", Some("danger")), "{}", refused.all);
+    assert!(refused.check("store")["seen"].as_str().unwrap().contains("refuses this user or password"), "{}", refused.all);
+    assert!(err(&wrong).contains("refuses this user or password"), "{wrong:?}");
     let good = at(":right");
     let verbose = doctor_at(&site.place, &site.server.url().replace("//", "//:right@"), &["-v"]);
     for output in [&wrong, &none, &good, &verbose] {

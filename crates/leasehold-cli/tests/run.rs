@@ -309,19 +309,10 @@ fn without_a_url_the_store_is_this_users_own_and_that_is_said() {
 }
 
 #[test]
-fn a_mistyped_directory_is_asked_for_and_not_made() {
+fn a_lock_database_that_is_a_link_to_nowhere_is_told() {
     let place = Place::new();
-    let url = format!("sqlite:{}", place.path("mistyped/locks.db").display());
-    let run = || place.leasehold(&["run", "a", "--", "true"]).env("LEASEHOLD_URL", &url).output().unwrap();
-    let output = run();
-    assert_eq!(code(&output), 64, "{output:?}");
-    let said = err(&output);
-    assert!(said.contains("there is no directory") && said.contains("/mistyped") && said.contains("make it"), "{said}");
-    assert!(!place.path("mistyped").exists());
-    std::fs::create_dir(place.path("mistyped")).unwrap();
-    assert_eq!(code(&run()), 0);
-    std::os::unix::fs::symlink("/nowhere/locks.db", place.path("mistyped/link.db")).unwrap();
-    let link = format!("sqlite:{}", place.path("mistyped/link.db").display());
+    std::os::unix::fs::symlink("/nowhere/locks.db", place.path("link.db")).unwrap();
+    let link = format!("sqlite:{}", place.path("link.db").display());
     let output = place.leasehold(&["run", "a", "--", "true"]).env("LEASEHOLD_URL", link).output().unwrap();
     assert_eq!(code(&output), 64, "{output:?}");
     assert!(err(&output).contains("a link that leads nowhere"), "{output:?}");

@@ -107,11 +107,7 @@ impl Site {
     }
 
     pub fn try_open(&self) -> Result<Client, Error> {
-        self.try_open_at(&self.path())
-    }
-
-    pub fn try_open_at(&self, path: &Path) -> Result<Client, Error> {
-        Client::open(path, self.0.world().clone(), "test")
+        Client::open(&self.path(), self.0.world().clone(), "test")
     }
 
     /// A process that does a job; see [`run_job`].

@@ -19,8 +19,15 @@ use tokio::runtime::Builder;
 /// Checks, and prints what was found.
 pub fn doctor(args: Doctor) -> Result<Code, Fault> {
     let store = Store::choose(&args.store)?;
-    let checks = checks(&store)?;
-    let report = Report::new(&store, checks);
+    let report = match checks(&store) {
+        Ok(checks) => Report::new(&store, checks),
+        // Whatever reads it gets what it asked for; the message goes where it goes without it, too.
+        Err(fault) if args.json => {
+            print_json(&Report::of_fault(&store, &fault))?;
+            return Err(fault);
+        }
+        Err(fault) => return Err(fault),
+    };
     let voice = match (args.store.quiet, args.verbose) {
         (true, _) => Voice::Quiet,
         (_, true) => Voice::Verbose,

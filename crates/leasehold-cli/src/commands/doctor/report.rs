@@ -2,7 +2,7 @@
 
 use super::finding::{Check, Severity};
 use crate::exit::{self, Code};
-use crate::store::Store;
+use crate::store::{Fault, Store};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -42,6 +42,12 @@ impl Report {
             Severity::Danger => exit::ENDANGERED,
         };
         Report { store: format!("{store:?}"), checks, worst, exit_code, is_secret: store.has_secret() }
+    }
+
+    /// Of a store that could not be checked.
+    pub fn of_fault(store: &Store, fault: &Fault) -> Report {
+        let check = Check::danger("store", "the store cannot be checked", &fault.message).means("locks do not work from here");
+        Report { exit_code: fault.code, ..Report::new(store, vec![check]) }
     }
 
     /// The exit code that says the worst.

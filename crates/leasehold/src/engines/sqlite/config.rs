@@ -13,8 +13,6 @@ pub(super) struct Config {
     pub(super) path: PathBuf,
     /// True if the file system is not to be checked (`fs=any`).
     pub(super) any_fs: bool,
-    /// True if it is the path that is used when nobody names one.
-    pub(super) is_default: bool,
 }
 
 impl Config {
@@ -22,9 +20,7 @@ impl Config {
     pub(super) fn parse(url: &str) -> Result<Config, Error> {
         let rest = url.strip_prefix("sqlite:").ok_or_else(|| Error::config("the url of a lock database begins with sqlite:"))?;
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
-        let path = parse_path(path)?;
-        let is_default = default_path().is_ok_and(|default| default == path);
-        Ok(Config { path, any_fs: parse_options(options)?, is_default })
+        Ok(Config { path: parse_path(path)?, any_fs: parse_options(options)? })
     }
 }
 

@@ -69,16 +69,6 @@ pub(super) struct OpenLock {
 }
 
 impl Files {
-    /// Asks that the directory is there, unless nobody named one: a mistyped path would be another lock.
-    pub(super) fn ask_for_directory(config: &Config) -> Result<(), Error> {
-        let parent = config.path.parent().expect("the configuration refuses a path without a file name");
-        if config.is_default || !fs::metadata(parent).is_err_and(|error| error.kind() == IoKind::NotFound) {
-            return Ok(());
-        }
-        let parent = parent.display();
-        Err(Error::config(format!("there is no directory {parent} for the lock database: make it, or correct the path")))
-    }
-
     /// Makes the directories that are missing and checks the file system.
     pub(super) fn prepare(config: &Config) -> Result<Files, Error> {
         let given = &config.path;

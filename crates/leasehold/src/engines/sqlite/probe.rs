@@ -19,8 +19,6 @@ pub struct Place {
     pub path: PathBuf,
     /// True if every file system is taken (`?fs=any`).
     pub any_file_system: bool,
-    /// True if it is the path that is used when nobody names one: its directory is made.
-    pub is_default: bool,
 }
 
 impl Place {
@@ -30,7 +28,7 @@ impl Place {
     /// Config, for what the URL says.
     pub fn of(url: &str) -> Result<Place, Error> {
         let config = Config::parse(url).map_err(|error| error.on(NAME))?;
-        Ok(Place { path: config.path, any_file_system: config.any_fs, is_default: config.is_default })
+        Ok(Place { path: config.path, any_file_system: config.any_fs })
     }
 }
 

@@ -70,7 +70,6 @@ enum Setback {
 impl Store {
     /// Opens the database, or makes it.
     pub(super) fn open(config: Config, world: World, about: &About) -> Result<Store, Error> {
-        Files::ask_for_directory(&config)?;
         let boot = boot()?;
         let about = serde_json::to_string(about).expect("strings and a number are always JSON");
         let mut store = Store { config, world, boot, about, sweep: Sweep::default(), open: None, replaced: false };

@@ -76,13 +76,16 @@ fn absent(place: &Place, directory: &Path) -> Check {
         let seen = format!("{} leads to {}, which is not there", place.path.display(), to.display());
         return broken("the lock database is a link that leads nowhere", seen).remedy(shown(&["rm"], &place.path));
     }
-    if let Some(parent) = place.path.parent().filter(|parent| !parent.exists() && !place.is_default) {
-        return broken("the directory of the lock database is not there", seen)
-            .remedy(shown(&["mkdir", "-p", "-m", "700"], parent) + "    # or correct the path, if it is mistyped");
-    }
     let may = rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
     if may {
-        return Check::note(id, "there is no lock database yet", seen).means("nothing: it is made when it is first used");
+        let title = if place.path.parent().is_some_and(Path::exists) {
+            "no lock database yet"
+        } else {
+            "no directory and no lock database yet"
+        };
+        return Check::note(id, title, seen).means(
+            "nothing, if the path is right: what is missing is made when it is first used. A mistyped path is another lock",
+        );
     }
     Check::danger(
         id,
