@@ -64,6 +64,7 @@ scenes! {
     a_detached_hold_is_not_passed_on,
     a_revoked_hold_is_lost_to_its_holder_and_the_line_asks_anew,
     a_shutdown_ends_the_line,
+    a_shutdown_is_no_fault_of_the_store,
     every_attempt_is_seen_to_its_end,
     a_lock_that_is_free_wakes_its_task_once_to_acquire_and_once_to_release,
 }
@@ -440,6 +441,20 @@ async fn every_attempt_is_seen_to_its_end(url: &str) {
     until("every event", async || all() == [23, 21, 1, 1, 21]).await;
     nothing_left(&one).await;
     assert_eq!(all(), [23, 21, 1, 1, 21], "attempts, grants, refusals, cancelled, releases");
+}
+
+async fn a_shutdown_is_no_fault_of_the_store(url: &str) {
+    let counts = Arc::new(Counts::default());
+    let one = Client::builder().observer(Arc::clone(&counts) as Arc<dyn Observer>).connect(url).await.unwrap();
+    let other = client(url).await;
+    let held = lock(&one).acquire().await.unwrap();
+    let waits = join_all((0..4).map(|_| impatient(lock(&one), SOON))).await;
+    let alone = impatient(lock(&one).cohort(false), SOON).await;
+    until("the fifth to ask", async || !other.inspect("a").await.unwrap().waiters.is_empty()).await;
+    one.shutdown().await;
+    let seen = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+    until("every end", async || [&counts.attempts, &counts.grants, &counts.cancelled].map(seen) == [6, 1, 5]).await;
+    drop((held, waits, alone));
 }
 
 /// Counts how often a future is polled: once at first, then each time that it was woken.

@@ -10,12 +10,13 @@ use super::claimant::{Claimant, Inner, OnLost};
 use super::timers::Planned;
 use super::{Driver, Due, shut_down};
 use crate::error::Error;
-use crate::observer::What;
+use crate::observer::{Failure, What};
 use leasehold_core::{
     Cohort as Machine, Contention, Failed, Input, Instant, LostWhy, Request, Start, Token, Trouble, Turn, Wait,
 };
 use smallvec::SmallVec;
 use std::collections::hash_map::Entry;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -179,7 +180,10 @@ impl Driver {
 
     fn tell_failed(&self, claimant: &Claimant, seat: Seat, (why, after): (Failed<Error>, &mut Aftermath)) {
         let waited = self.world.now().since(seat.since);
-        self.show(claimant, (waited, None), What::Failed(super::claimant::failure(&why, true)));
+        // To observers a shutdown is no fault of the store.
+        let shut = self.shut.load(Ordering::Relaxed);
+        let seen = if shut { Failure::Cancelled } else { super::claimant::failure(&why, true) };
+        self.show(claimant, (waited, None), What::Failed(seen));
         after.told.push((seat, Err(why)));
     }
 
