@@ -195,7 +195,7 @@ leasehold_run_{wait,hold,timestamp}_seconds, leasehold_run_exit_code.
 
 Exit codes:
   as the command does; 128+N if signal N ended it, or the wait
-  64 bad usage · 69 store unreachable · 70 lease lost, command killed
+  64 bad usage · 69 store unreachable until --wait was over · 70 lease lost, command killed
   75 not granted within --wait · 77 permission refused
   126 command cannot be executed · 127 command not found";
 
