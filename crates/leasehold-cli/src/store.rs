@@ -103,6 +103,11 @@ impl Store {
         redacted(&self.url) != self.url
     }
 
+    /// The URL without user and password.
+    pub fn bare_url(&self) -> String {
+        without_user(&self.url)
+    }
+
     /// A number that is equal for equal stores and says nothing about passwords.
     pub fn fingerprint(&self) -> String {
         let bare = without_user(&absolute(&self.url));

@@ -3,6 +3,7 @@
 use super::patient::{Denial, Patient};
 use crate::commands::doctor::finding::Check;
 use crate::commands::doctor::shell;
+use crate::store::Store;
 
 /// The oldest server that has all that the scripts use.
 const OLDEST: u32 = 7;
@@ -55,27 +56,26 @@ fn role(patient: &Patient) -> Option<Check> {
     )
 }
 
-/// The same URL with another host and port, and nothing secret: user, database, prefix and TLS are those of the replica.
+/// The same store on another host, without anything secret: database, prefix and TLS are those of the replica.
 fn at_primary(url: &str, host: &str, port: &str) -> String {
     let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
-    let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
-    let (at, options) = rest.split_once('?').unwrap_or((rest, ""));
-    if scheme == "redis+unix" {
-        let value = |name: &str| options.split('&').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
-        let database = value("db").map_or(String::new(), |number| format!("/{number}"));
-        let prefix = value("prefix").map_or(String::new(), |prefix| format!("?prefix={prefix}"));
-        let asks = ["user", "password"].into_iter().any(|name| value(name).is_some());
-        return with_hint(&format!("redis://{host}:{port}{database}{prefix}"), asks);
-    }
-    let options = if options.is_empty() { String::new() } else { format!("?{options}") };
-    let (user, place) = at.rsplit_once('@').map_or((None, at), |(user, place)| (Some(user), place));
-    let database = place.split_once('/').map_or(String::new(), |(_, database)| format!("/{database}"));
-    with_hint(&format!("{scheme}://{host}:{port}{database}{options}"), user.is_some())
-}
-
-fn with_hint(url: &str, asks: bool) -> String {
-    let hint = if asks { "    # put the user and the password of the present URL before the host" } else { "" };
-    shell::leasehold(url, "doctor", [""; 0]) + hint
+    let store = Store::at(url);
+    let bare = store.bare_url();
+    let there = match bare.split_once("://") {
+        Some((scheme @ ("redis" | "rediss"), rest)) => {
+            format!("{scheme}://{host}:{port}{}", rest.find(['/', '?']).map_or("", |at| &rest[at..]))
+        }
+        // Of a socket, where the database is an option.
+        _ => {
+            let options = bare.split_once('?').map_or("", |(_, options)| options).split('&').filter(|option| !option.is_empty());
+            let (database, others): (Vec<&str>, Vec<&str>) = options.partition(|option| option.starts_with("db="));
+            let database: String = database.iter().map(|option| option.replace("db=", "/")).collect();
+            let others = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
+            format!("redis://{host}:{port}{database}{others}")
+        }
+    };
+    let hint = if store.has_secret() { "    # put the user and the password of the present URL before the host" } else { "" };
+    shell::leasehold(&there, "doctor", [""; 0]) + hint
 }
 
 fn cluster(patient: &Patient) -> Option<Check> {
