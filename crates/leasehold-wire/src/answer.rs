@@ -121,30 +121,33 @@ pub enum Ended {
     Again,
 }
 
-/// The two answers of the native claim's transaction.
+/// The answers of the native claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Native {
     /// The lock is ours; the counter, or why there is none.
     Set(Result<u64, Reply>),
-    /// Another holds, or the key is of another type.
+    /// Another holds, or the key is of another type; or another may hold by now, since the lock was taken away at once.
     Held,
     /// The lock's key could not be set, for this reason.
     Refused(Reply),
 }
 
-/// Reads the answer of `EXEC`.
+/// Reads the answers to `SET` and `INCR`, and to `GET` if the claim was made with it; `value` is what was set.
 ///
 /// # Errors
-/// [`Malformed`], if it is not a list of two; also nothing at all, which is a transaction that was not executed.
-pub fn native(reply: Reply) -> Result<Native, Malformed> {
-    let Reply::List(items) = &reply else { return Err(malformed(&reply)) };
-    let [set, counter] = items.as_slice() else { return Err(malformed(&reply)) };
-    Ok(match (set, counter) {
-        (Reply::Bytes(done), Reply::Int(counter)) if done == b"OK" => Native::Set(Ok(u64::try_from(*counter).unwrap_or(0))),
-        (Reply::Bytes(done), other) if done == b"OK" => Native::Set(Err(other.clone())),
-        (Reply::Nil, _) => Native::Held,
-        (error @ Reply::Error(..), _) => Native::Refused(error.clone()),
-        _ => return Err(malformed(&reply)),
+/// [`Malformed`].
+pub fn native(replies: &[Reply], value: &str) -> Result<Native, Malformed> {
+    let is_ok = |reply: &Reply| matches!(reply, Reply::Bytes(done) if done == b"OK");
+    Ok(match replies {
+        [Reply::Nil, ..] => Native::Held,
+        [error @ Reply::Error(..), ..] => Native::Refused(error.clone()),
+        [set, _, Reply::Bytes(stands)] if is_ok(set) && stands != value.as_bytes() => Native::Held,
+        [set, _, Reply::Nil] if is_ok(set) => Native::Held,
+        [set, _, error @ Reply::Error(..)] if is_ok(set) => Native::Set(Err(error.clone())),
+        [set, Reply::Int(counter), ..] if is_ok(set) => Native::Set(Ok(u64::try_from(*counter).unwrap_or(0))),
+        [set, other, ..] if is_ok(set) => Native::Set(Err(other.clone())),
+        [other, ..] => return Err(malformed(other)),
+        [] => return Err(malformed(&Reply::Nil)),
     })
 }
 
@@ -378,11 +381,17 @@ mod tests {
     #[test]
     fn the_items_of_a_native_claim_are_read_singly() {
         let error = Reply::Error("OOM".to_owned(), "too much".to_owned());
-        assert_eq!(native(Reply::List(vec![bytes("OK"), Reply::Int(7)])), Ok(Native::Set(Ok(7))));
-        assert_eq!(native(Reply::List(vec![bytes("OK"), error.clone()])), Ok(Native::Set(Err(error.clone()))));
-        assert_eq!(native(Reply::List(vec![error.clone(), Reply::Int(7)])), Ok(Native::Refused(error)));
-        assert_eq!(native(Reply::List(vec![Reply::Nil, Reply::Int(7)])), Ok(Native::Held));
-        assert!(native(Reply::Nil).is_err());
+        assert_eq!(native(&[bytes("OK"), Reply::Int(7)], "x"), Ok(Native::Set(Ok(7))));
+        assert_eq!(native(&[bytes("OK"), error.clone()], "x"), Ok(Native::Set(Err(error.clone()))));
+        assert_eq!(native(&[error.clone(), Reply::Int(7)], "x"), Ok(Native::Refused(error.clone())));
+        assert_eq!(native(&[Reply::Nil, Reply::Int(7)], "x"), Ok(Native::Held));
+        assert!(native(&[], "x").is_err());
+        assert!(native(&[Reply::Int(1), Reply::Int(7)], "x").is_err());
+        assert_eq!(native(&[bytes("OK"), Reply::Int(7), bytes("x")], "x"), Ok(Native::Set(Ok(7))));
+        assert_eq!(native(&[bytes("OK"), Reply::Int(7), error.clone()], "x"), Ok(Native::Set(Err(error))));
+        for taken_away in [bytes("y"), Reply::Nil] {
+            assert_eq!(native(&[bytes("OK"), Reply::Int(7), taken_away], "x"), Ok(Native::Held));
+        }
     }
 
     #[test]

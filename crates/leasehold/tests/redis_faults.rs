@@ -39,7 +39,7 @@ async fn a_claim_whose_answer_was_lost_is_asked_again_and_released_once() {
     let proxy = Proxy::to(server.port());
     let client = Client::join(&proxy.url()).await;
     let claim = client.fresh();
-    proxy.lose_answer_to(b"MULTI");
+    proxy.lose_answer_to(b"INCR");
     let error = client.ask("r", claim, (1, true)).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome_unknown()), (ErrorKind::Unavailable, true), "{error}");
     assert!(exists(&server, "r"), "the server has executed it");

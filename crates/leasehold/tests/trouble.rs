@@ -175,7 +175,7 @@ async fn a_reset_in_the_middle_of_a_claim_costs_a_repeat_and_leaks_nothing() {
     let proxy = Proxy::to(server.port());
     let client = join(&proxy.url()).await;
     for round in 0..5 {
-        proxy.lose_answer_to(b"MULTI");
+        proxy.lose_answer_to(b"INCR");
         let begun = Instant::now();
         let guard = timeout(LONG, lock(&client).acquire()).await.unwrap().unwrap();
         assert!(proxy.has_lost_it(), "the claim of round {round} was cut off");
@@ -190,10 +190,58 @@ async fn a_try_whose_answer_is_lost_leaks_no_hold() {
     let server = RedisServer::start();
     let proxy = Proxy::to(server.port());
     let client = join(&proxy.url()).await;
-    proxy.lose_answer_to(b"MULTI");
+    proxy.lose_answer_to(b"INCR");
     let error = lock(&client).ttl(Duration::from_secs(600)).try_acquire().await.unwrap_err();
     assert_eq!((error.kind(), error.outcome_unknown()), (ErrorKind::Unavailable, true), "{error}");
     until("the end of the hold that nobody has", async || nothing_left(&server)).await;
+}
+
+/// Takes the lock away from `acquiring` after the server has set it and before it has counted the token, and lets another in:
+/// nobody is told of a hold, with the larger token of the two, before that other has ended.
+async fn a_claim_is_cut_in_two(acquiring: impl Future<Output = Guard>, server: &RedisServer, proxy: &Proxy) {
+    let operator = join(&server.url()).await;
+    let over = AtomicUsize::new(0);
+    proxy.hold_back_from(b"*2\r\n$4\r\nINCR");
+    let meanwhile = async {
+        until("the first half of the claim", async || !nothing_left(server)).await;
+        assert_eq!(operator.revoke("a", true).await.unwrap(), 1);
+        let second = lock(&operator).acquire().await.unwrap();
+        proxy.let_go();
+        sleep(BEAT).await;
+        let token = second.token();
+        over.store(1, Ordering::SeqCst);
+        assert_eq!(second.release().await.unwrap(), Released::Released);
+        token
+    };
+    let acquiring = async {
+        let guard = acquiring.await;
+        assert_eq!(over.load(Ordering::SeqCst), 1, "{} is told while another holds", guard.token());
+        guard
+    };
+    let (first, second) = tokio::join!(acquiring, meanwhile);
+    assert!(first.token() > second, "{} behind {second}", first.token());
+    assert_ne!(first.state(), GuardState::Lost);
+    first.release().await.unwrap();
+    until("the end of all holds", async || nothing_left(server)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_is_taken_away_before_its_token_is_counted_is_never_told() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port());
+    let client = join(&proxy.url()).await;
+    let lock = client.mutex("a").unwrap().ttl(Duration::from_secs(60));
+    a_claim_is_cut_in_two(async { lock.acquire().await.unwrap() }, &server, &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_is_it_where_no_word_of_it_is_heard() {
+    let server = RedisServer::start();
+    server.query::<()>(&["ACL", "SETUSER", "deaf", "on", ">x", "~*", "+@all", "resetchannels"]);
+    let proxy = Proxy::to(server.port());
+    let client = join(&proxy.url().replace("//", "//deaf:x@")).await;
+    let lock = client.mutex("a").unwrap().ttl(Duration::from_secs(60));
+    a_claim_is_cut_in_two(async { lock.acquire().await.unwrap() }, &server, &proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -109,12 +109,16 @@ impl Kind {
         }
     }
 
-    /// Requests among the server's `calls`: a transaction or a top-level script call each, or a plain command.
+    /// Requests among the server's `calls`: a native claim of ours or a top-level script call each, or a plain command.
     pub fn requests(self, calls: &HashMap<String, u64>) -> u64 {
         let sum = |names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<u64>();
         match self {
-            // A write of a client's registry says once in the set of clients until when it lives; nothing else touches that set.
-            Kind::Ours | Kind::OursAlone | Kind::Observed => sum(&["exec", "evalsha", "eval"]).saturating_sub(sum(&["zadd"])),
+            // A native claim counts once, and so does a script that grants: to the next in line, which is told so, or to whoever
+            // asks. A write of a client's registry says once in the set of clients until when it lives; nothing else touches
+            // that set.
+            Kind::Ours | Kind::OursAlone | Kind::Observed => {
+                sum(&["evalsha", "eval", "incr"]).saturating_sub(sum(&["publish", "zadd"]))
+            }
             Kind::Blpop => sum(&["blpop", "rpush"]),
             Kind::Fifo => sum(&["evalsha", "eval"]),
             _ => sum(&["set", "evalsha", "eval"]),

@@ -3,7 +3,7 @@
 use super::end::Ending;
 use super::hold::Lease;
 use super::parts::Call;
-use super::{Event, Failed, Holder, Phase, Trouble, Verb, Wait};
+use super::{Event, Failed, Holder, LostWhy, Phase, Trouble, Verb, Wait};
 use crate::claim::ReqNo;
 use crate::time::Instant;
 use crate::verb::{Ask, Bound, ClaimReply, Contention, Grant};
@@ -26,6 +26,8 @@ pub(super) struct Asking<E> {
     contention: Contention,
     failures: u32,
     ask_again: bool,
+    /// The ask that was under way when the claim was taken away: a grant that it brings is older than that.
+    revoked: Option<ReqNo>,
 }
 
 impl<E: Trouble> Asking<E> {
@@ -38,6 +40,7 @@ impl<E: Trouble> Asking<E> {
             contention: Contention::default(),
             failures: 0,
             ask_again: false,
+            revoked: None,
         }
     }
 
@@ -120,7 +123,21 @@ impl<E: Trouble> Holder<E> {
         }
     }
 
+    /// Taken away by an operator. The word may overtake the answer of the ask that made the hold.
+    pub(super) fn revoked(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Asking(asking) => asking.revoked = self.calls.claim.as_ref().map(|call| call.no),
+            _ => self.lose(now, LostWhy::Revoked),
+        }
+    }
+
     fn claim_granted(&mut self, now: Instant, call: Call, grant: Grant) {
+        if let Phase::Asking(asking) = &self.phase
+            && asking.revoked == Some(call.no)
+        {
+            self.known_to_store();
+            return self.fail(Failed::Spent, now);
+        }
         match self.lease_of(grant.bound, Some(call.sent_at)) {
             Some(lease) => self.granted(now, grant, lease),
             None => self.ask_soon(now),

@@ -368,7 +368,7 @@ impl<E: Trouble> Holder<E> {
             Input::Refresh => self.refresh(now),
             Input::Release => self.release(now),
             Input::Reply(no, reply) => self.answered(now, no, reply),
-            Input::Revoked => self.lose(now, LostWhy::Revoked),
+            Input::Revoked => self.revoked(now),
             Input::Tick => {}
         }
     }

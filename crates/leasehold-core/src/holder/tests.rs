@@ -187,6 +187,28 @@ fn a_grant_past_its_own_deadline_is_released_and_never_told() {
 }
 
 #[test]
+fn a_grant_that_was_taken_away_before_it_was_read_is_released_and_never_told() {
+    let mut world = World::waiting();
+    let ask = world.request();
+    world.handle(Input::Revoked);
+    world.grant(ask.no, Bound::FromSend(TTL));
+    assert_eq!(world.events(), [Event::Failed(Failed::Spent)]);
+    assert_eq!(world.request().verb, Verb::Release { keep: Duration::ZERO });
+}
+
+#[test]
+fn a_waiter_that_was_withdrawn_by_an_operator_enters_anew_and_may_be_granted() {
+    let mut world = World::waiting();
+    let ask = world.request();
+    world.handle(Input::Revoked);
+    world.claim_reply(ask.no, ClaimReply::Queued(left(60_000)));
+    world.pass(BEAT + BEAT / 2);
+    let again = world.request();
+    world.grant(again.no, Bound::FromSend(TTL));
+    assert!(world.events().contains(&Event::Granted(token(7))));
+}
+
+#[test]
 fn the_first_ask_that_meets_a_holder_is_followed_by_one_that_queues() {
     let mut world = World::waiting();
     let first = world.request();

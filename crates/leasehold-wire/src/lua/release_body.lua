@@ -31,16 +31,20 @@ local function end_hold()
   return pass_on()
 end
 
+-- Whoever takes a hold away at once must be able to say so, and says it first: a client that reads this before the answer to
+-- the ask that made the hold takes that for no grant. So this is refused without the right to publish.
+local held = holder == id
+local told = held and manner == 'now'
+if told then call('PUBLISH', CHANNELS .. sub(id, 1, 16), 'revoked ' .. id) end
 -- A holder has a place too if it asked again while only its delay was left.
 local waited = withdraw(id)
-local held = holder == id
 if held then
   if end_hold() == 5 then return 5 end
 elseif not value and call('EXISTS', QUEUE) == 1 then
   if pass_on() == 5 and not waited then return 5 end
 end
 if held or waited then
-  if taken_away then tell(id, 'revoked ' .. id) end
+  if taken_away and not told then tell(id, 'revoked ' .. id) end
   return 1
 end
 if call('EXISTS', LOCK) == 0 then return 2 end

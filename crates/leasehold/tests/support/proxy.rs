@@ -27,6 +27,10 @@ struct Shared {
     closed: AtomicBool,
     /// The next request with these bytes in it reaches the server, and the connection is reset before its answer comes back.
     lose: Mutex<Option<Vec<u8>>>,
+    /// The next request with these bytes in it passes up to them.
+    split: Mutex<Option<Vec<u8>>>,
+    /// The rest of it waits.
+    halt: AtomicBool,
     connections: Mutex<Vec<(TcpStream, TcpStream)>>,
 }
 
@@ -40,6 +44,8 @@ impl Proxy {
             mute: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             lose: Mutex::default(),
+            split: Mutex::default(),
+            halt: AtomicBool::new(false),
             connections: Mutex::default(),
         });
         let port = listener.local_addr().unwrap().port();
@@ -83,6 +89,16 @@ impl Proxy {
     /// Lets the next request that contains `bytes` through, and resets its connection before the answer.
     pub fn lose_answer_to(&self, bytes: &[u8]) {
         *self.shared.lose.lock().unwrap() = Some(bytes.to_vec());
+    }
+
+    /// Lets the next request that contains `bytes` through up to them; the rest of it goes on its way when told so.
+    pub fn hold_back_from(&self, bytes: &[u8]) {
+        self.shared.halt.store(true, Ordering::SeqCst);
+        *self.shared.split.lock().unwrap() = Some(bytes.to_vec());
+    }
+
+    pub fn let_go(&self) {
+        self.shared.halt.store(false, Ordering::SeqCst);
     }
 
     /// True once that has happened.
@@ -140,7 +156,7 @@ impl Shared {
             while self.hole.load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
                 thread::sleep(GLANCE);
             }
-            if request && self.is_to_be_lost(&buffer[..read]) {
+            if request && find(&self.lose, &buffer[..read]).is_some() {
                 mute.store(true, Ordering::SeqCst);
             }
             if !request && mute.load(Ordering::SeqCst) {
@@ -149,7 +165,15 @@ impl Shared {
             if !request && self.mute.load(Ordering::SeqCst) {
                 continue;
             }
-            if to.write_all(&buffer[..read]).is_err() {
+            let mut rest = &buffer[..read];
+            if let Some(at) = Some(rest).filter(|_| request).and_then(|rest| find(&self.split, rest)) {
+                let _ = to.write_all(&rest[..at]);
+                rest = &rest[at..];
+                while self.halt.load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
+                    thread::sleep(GLANCE);
+                }
+            }
+            if to.write_all(rest).is_err() {
                 break;
             }
         }
@@ -158,19 +182,18 @@ impl Shared {
         let _ = to.shutdown(Shutdown::Both);
     }
 
-    fn is_to_be_lost(&self, request: &[u8]) -> bool {
-        let mut lose = self.lose.lock().unwrap();
-        let hit = lose.as_ref().is_some_and(|bytes| request.windows(bytes.len()).any(|window| window == bytes));
-        if hit {
-            *lose = None;
-        }
-        hit
-    }
-
     fn cut(&self) {
         for (client, server) in self.connections.lock().unwrap().drain(..) {
             let _ = client.shutdown(Shutdown::Both);
             let _ = server.shutdown(Shutdown::Both);
         }
     }
+}
+
+/// Where `request` has the bytes that are looked for; they are looked for once.
+fn find(wanted: &Mutex<Option<Vec<u8>>>, request: &[u8]) -> Option<usize> {
+    let mut wanted = wanted.lock().unwrap();
+    let at = wanted.as_ref().and_then(|bytes| request.windows(bytes.len()).position(|window| window == bytes))?;
+    *wanted = None;
+    Some(at)
 }

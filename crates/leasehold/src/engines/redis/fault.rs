@@ -73,8 +73,6 @@ fn refusal(code: &str, detail: &str, (what, space): (&'static str, &Space)) -> E
         "NOAUTH" => Error::permission("the server asks for a password, and the URL has none"),
         "WRONGPASS" => Error::permission("the server refuses this user or password"),
         "NOPERM" => forbidden(detail, what, space),
-        // So the right to EXEC is refused: the reason stands behind.
-        "EXECABORT" if detail.contains("NOPERM") => forbidden(detail, "EXEC", space),
         "LOADING" => unavailable("the server is loading its data"),
         "BUSY" => unavailable("the server is busy with a long script"),
         "MASTERDOWN" => unavailable("the server is a replica that has lost its primary"),
@@ -183,9 +181,6 @@ mod tests {
         assert_eq!(missing, (ErrorKind::Permission, "the user lacks the right to the command SET".to_owned()));
         let missing = told("NOPERM", "this user has no permissions to access one of the keys used as arguments");
         assert_eq!(missing.1, "the user lacks the right to the keys ~p:*");
-        let exec =
-            told("EXECABORT", "Transaction discarded because of: NOPERM this user has no permissions to run the 'exec' command");
-        assert_eq!(exec, (ErrorKind::Permission, "the user lacks the right to the command EXEC".to_owned()));
         let detail = "The user executing the script can't run this command or subcommand script: 1f".to_owned();
         let inside = Fault::Refused { code: "ERR".to_owned(), detail, what: "raise" }.into_error(&space);
         assert_eq!(inside.to_string(), "the user lacks the right to one of the commands GET, PERSIST, SET, TIME");

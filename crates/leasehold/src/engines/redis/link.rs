@@ -244,9 +244,13 @@ impl Link {
     /// Subscribes to `channel`, or unsubscribes; false if the server refuses.
     pub(super) async fn listen(&self, channel: &str, yes: bool) -> bool {
         let mut connection = self.connection.clone();
+        if !yes {
+            // Before the server knows: a claim that goes out from here on cannot rely on it.
+            self.hears.store(false, Ordering::Release);
+        }
         let done = if yes { connection.subscribe(channel).await } else { connection.unsubscribe(channel).await };
-        if done.is_ok() {
-            self.hears.store(yes, Ordering::Release);
+        if yes && done.is_ok() {
+            self.hears.store(true, Ordering::Release);
         }
         done.is_ok()
     }
@@ -273,24 +277,16 @@ impl Link {
         }
     }
 
-    /// The native claim: the answer of `EXEC`.
-    pub(super) async fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Result<Reply, Fault> {
+    /// The native claim, in one write: the answers to `SET`, `INCR` and, where no push would say that the lock was taken away
+    /// in between, `GET`.
+    pub(super) async fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Result<Vec<Reply>, Fault> {
         let mut set = Cmd::with_capacity(6, 32 + claim.lock.len() + claim.value.len());
         set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
-        let mut count = Cmd::with_capacity(2, 4 + claim.counter.len());
-        count.arg("INCR").arg(&claim.counter);
-        let mut replies = self.many(vec![word("MULTI"), set, count, word("EXEC")], io_deadline).await?;
-        let executed = replies.pop().unwrap_or(Reply::Nil);
-        if !matches!(executed, Reply::Error(..)) {
-            return Ok(executed);
+        let mut commands = vec![set, word("INCR", &claim.counter)];
+        if !self.hears() {
+            commands.push(word("GET", &claim.lock));
         }
-        // What was refused when it was queued says why.
-        for (at, what) in ["MULTI", "SET", "INCR"].into_iter().enumerate() {
-            if matches!(replies[at], Reply::Error(..)) {
-                return Err(Fault::refused(replies.swap_remove(at), what));
-            }
-        }
-        Err(Fault::refused(executed, "EXEC"))
+        self.many(commands, io_deadline).await
     }
 
     async fn one(
@@ -349,10 +345,9 @@ impl Link {
     }
 }
 
-/// A command without arguments.
-fn word(name: &str) -> Cmd {
-    let mut word = Cmd::with_capacity(1, name.len());
-    word.arg(name);
+fn word(name: &str, key: &str) -> Cmd {
+    let mut word = Cmd::with_capacity(2, name.len() + key.len());
+    word.arg(name).arg(key);
     word
 }
 

@@ -108,7 +108,7 @@ fn settle_claim(inner: &Inner, (claim, by): (ClaimId, LinkId), call: &ClaimCall,
 
 async fn ask_natively(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
     let ask = NativeClaim::new(&inner.target.space, &call.resource, (call.claim, call.terms));
-    match native(link.native(&ask, call.io_deadline).await?)? {
+    match native(&link.native(&ask, call.io_deadline).await?, &ask.value)? {
         Native::Set(Ok(counter)) => Ok(granted(inner, call, (counter, 0))),
         Native::Set(Err(refusal)) => Ok(Outcome::NoToken(Some(Fault::refused(refusal, "INCR")))),
         Native::Refused(refusal) => Err(Fault::refused(refusal, "SET")),

@@ -74,8 +74,6 @@ impl Denial {
             "NOPERM" if detail.contains("channel") => Some(Denial::Channel),
             "NOPERM" if detail.contains("access") && detail.contains("key") => Some(Denial::Key),
             "NOPERM" => Some(Denial::Command),
-            // So EXEC is refused.
-            "EXECABORT" if detail.contains("noperm") => Some(Denial::Command),
             "ERR" if detail.starts_with("unknown command") || detail.starts_with("unknown subcommand") => Some(Denial::Unknown),
             _ => None,
         }

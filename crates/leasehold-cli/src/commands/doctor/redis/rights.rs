@@ -2,7 +2,7 @@
 
 use super::links::release_script;
 use super::patient::{Denial, LIFE_MS, Patient, escaped};
-use super::talk::{Answer, Talk, words};
+use super::talk::{Answer, words};
 use crate::commands::doctor::finding::{Check, Severity};
 use crate::commands::doctor::shell;
 use crate::store::Fault;
@@ -13,10 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const LOCKING: [&str; 4] = ["claim", "release", "renew", "raise"];
 
 /// What the library says besides its scripts, and what it is for.
-const SPOKEN: [(&str, Purpose); 17] = [
+const SPOKEN: [(&str, Purpose); 15] = [
     ("EVALSHA", Purpose::Locks),
-    ("MULTI", Purpose::Locks),
-    ("EXEC", Purpose::Locks),
     ("SET", Purpose::Locks),
     ("INCR", Purpose::Locks),
     ("GET", Purpose::Locks),
@@ -77,7 +75,6 @@ pub async fn try_all(patient: &Patient, pushes: &[Answer; 2]) -> Result<Refused,
     for (command, answer) in ["SUBSCRIBE", "PUBLISH"].into_iter().zip(pushes) {
         refused.take(command, answer, "");
     }
-    try_transaction(patient, &mut refused).await?;
     let has_string = try_to_write(patient, &mut refused).await?;
     let mut tried = Vec::new();
     let keys = patient.keys();
@@ -116,16 +113,6 @@ impl Refused {
     fn has_scripts(&self) -> bool {
         !(self.commands.contains_key("SCRIPT LOAD") && self.commands.contains_key("EVAL"))
     }
-}
-
-/// On a connection of its own, since a transaction that cannot be ended would swallow all that follows.
-async fn try_transaction(patient: &Patient, refused: &mut Refused) -> Result<(), Fault> {
-    let talk = Talk::open(&patient.probe).await?;
-    let answers = talk.ask_all(vec![words(["MULTI"]), words(["EXEC"])]).await?;
-    for (command, answer) in ["MULTI", "EXEC"].into_iter().zip(&answers) {
-        refused.take(command, answer, "");
-    }
-    Ok(())
 }
 
 /// Writes a string that ends by itself: some commands do nothing to it that would do something without. False if there is
@@ -328,7 +315,7 @@ mod tests {
     fn every_command_of_the_library_is_tried() {
         let [own, none, queue, channel] = ["a", "b", "c", "d"].map(String::from);
         let names = Names { own, none, queue, channel };
-        let elsewhere = ["MULTI", "EXEC", "SET", "SUBSCRIBE", "PUBLISH"];
+        let elsewhere = ["SET", "SUBSCRIBE", "PUBLISH"];
         for command in used().into_keys().filter(|command| !elsewhere.contains(command)) {
             assert!(form(&names, command).is_some(), "{command}");
         }
