@@ -152,7 +152,8 @@ pub(super) fn reply(value: Value) -> Reply {
 }
 
 /// The fault behind an error of the driver crate.
-pub(super) fn of_crate(error: &RedisError, what: &'static str) -> Fault {
+pub(super) fn of_crate(error: &RedisError) -> Fault {
+    let what = "HELLO";
     match error.code() {
         Some(code) => Fault::Refused { code: code.to_owned(), detail: error.detail().unwrap_or_default().to_owned(), what },
         None => Fault::Lost,

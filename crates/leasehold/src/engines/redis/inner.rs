@@ -334,7 +334,7 @@ impl Inner {
             self.world.spawn(async move {
                 let io_deadline = inner.world.now() + CONNECT;
                 let answer = match inner.driver() {
-                    Ok(link) => link.call(&call, io_deadline).await.map(|reply| vec![reply]),
+                    Ok(link) => link.call(&call, io_deadline).await.map(|reply| [reply].into_iter().collect()),
                     Err(_) => Err(Fault::Late),
                 };
                 let _ = verdict.send(answer);

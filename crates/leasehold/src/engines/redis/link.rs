@@ -3,6 +3,7 @@
 use super::config::Target;
 use super::fault::{self, Fault};
 use super::ledger::Ledger;
+use super::outbox::{BACKLOG, Outbox, Pump, Replies};
 use super::stream::{self, Grip};
 use crate::error::Error;
 use futures_util::FutureExt;
@@ -10,9 +11,9 @@ use futures_util::future::{BoxFuture, Either, select};
 use leasehold_core::Instant;
 use leasehold_wire::{ALL, Call, NativeClaim, Reply, raise};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
+use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
 use std::collections::HashMap;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -36,8 +37,8 @@ pub(super) struct LinkId {
 pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) grip: Arc<Grip>,
+    pub(super) outbox: Arc<Outbox>,
     connection: MultiplexedConnection,
-    ledger: Arc<Ledger>,
     hears: AtomicBool,
 }
 
@@ -67,8 +68,6 @@ pub(super) struct Purpose {
     pub(super) io_deadline: Instant,
 }
 
-/// So many calls wait for their turn to be written before a caller has to wait to hand one over.
-const BACKLOG: usize = 4096;
 /// The oldest server that has all that the scripts use.
 const OLDEST: u32 = 7;
 
@@ -125,8 +124,10 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     }
     let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
     let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
-    let link = Link { id: purpose.id, grip, connection, ledger: purpose.ledger.clone(), hears: AtomicBool::new(false) };
-    Ok((Arc::new(link), traffic.boxed()))
+    let outbox = Outbox::new(grip.clone(), purpose.ledger.clone());
+    let pump = Pump::new(outbox.clone(), connection.clone(), traffic.boxed());
+    let link = Link { id: purpose.id, grip, outbox, connection, hears: AtomicBool::new(false) };
+    Ok((Arc::new(link), pump.boxed()))
 }
 
 /// Waiting mends a network; it does not mend a certificate.
@@ -144,7 +145,7 @@ fn refused_greeting(error: &redis::RedisError) -> Fault {
     match error.kind() {
         redis::ErrorKind::RESP3NotSupported => refused("ERR", "unknown command"),
         redis::ErrorKind::AuthenticationFailed => refused("WRONGPASS", ""),
-        _ => fault::of_crate(error, "HELLO"),
+        _ => fault::of_crate(error),
     }
 }
 
@@ -279,14 +280,11 @@ impl Link {
 
     /// The native claim, in one write: the answers to `SET`, `INCR` and, where no push would say that the lock was taken away
     /// in between, `GET`.
-    pub(super) async fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Result<Vec<Reply>, Fault> {
+    pub(super) async fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Result<Replies, Fault> {
         let mut set = Cmd::with_capacity(6, 32 + claim.lock.len() + claim.value.len());
         set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
-        let mut commands = vec![set, word("INCR", &claim.counter)];
-        if !self.hears() {
-            commands.push(word("GET", &claim.lock));
-        }
-        self.many(commands, io_deadline).await
+        let get = (!self.hears()).then(|| word("GET", &claim.lock));
+        self.many([set, word("INCR", &claim.counter)].into_iter().chain(get), io_deadline).await
     }
 
     async fn one(
@@ -295,53 +293,16 @@ impl Link {
         io_deadline: Instant,
         rescue: Option<Arc<Call>>,
     ) -> Result<Reply, Fault> {
-        let mut connection = self.connection.clone();
-        let sending = pin!(async { connection.send_packed_command(&command).await.map(|value| vec![value]) });
-        let answer = self.answered(sending, io_deadline, rescue).await?.pop().unwrap_or(Reply::Nil);
-        match answer {
-            Reply::Error(..) => Err(Fault::refused(answer, what)),
+        let verdict = self.outbox.post([command], io_deadline, rescue).await;
+        match verdict.unwrap_or(Err(Fault::Lost))?.pop().unwrap_or(Reply::Nil) {
+            refusal @ Reply::Error(..) => Err(Fault::refused(refusal, what)),
             answer => Ok(answer),
         }
     }
 
     /// Sends commands in one write; each has its own answer, which may be an error.
-    pub(super) async fn many(&self, commands: Vec<Cmd>, io_deadline: Instant) -> Result<Vec<Reply>, Fault> {
-        let mut pipeline = Pipeline::with_capacity(commands.len());
-        let count = commands.len();
-        for command in commands {
-            pipeline.add_command(command);
-        }
-        let mut connection = self.connection.clone();
-        let sending = pin!(connection.send_packed_commands(&pipeline, 0, count));
-        let replies = self.answered(sending, io_deadline, None).await?;
-        if replies.len() == count { Ok(replies) } else { Err(Fault::Lost) }
-    }
-
-    async fn answered<F>(
-        &self,
-        sending: Pin<&mut F>,
-        io_deadline: Instant,
-        rescue: Option<Arc<Call>>,
-    ) -> Result<Vec<Reply>, Fault>
-    where
-        F: Future<Output = redis::RedisResult<Vec<redis::Value>>>,
-    {
-        let _under_way = self.grip.call();
-        let (ticket, verdict) = self.ledger.enter(io_deadline, &self.grip, rescue);
-        match select(sending, verdict).await {
-            Either::Left((values, verdict)) => match values {
-                Ok(values) => {
-                    // Before the entry goes: the end of its sender would wake this very task.
-                    drop(verdict);
-                    ticket.settle();
-                    Ok(values.into_iter().map(fault::reply).collect())
-                }
-                Err(error) if ticket.settle() => Err(fault::of_crate(&error, "EVALSHA")),
-                // The watch has ended this connection, and may be sending the call by another.
-                Err(_) => verdict.await.unwrap_or(Err(Fault::Late)),
-            },
-            Either::Right((verdict, _)) => verdict.unwrap_or(Err(Fault::Late)),
-        }
+    pub(super) async fn many(&self, commands: impl IntoIterator<Item = Cmd>, io_deadline: Instant) -> Result<Replies, Fault> {
+        self.outbox.post(commands, io_deadline, None).await.unwrap_or(Err(Fault::Lost))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::inner::Inner;
 use super::link::Link;
+use super::outbox::Replies;
 use crate::engine::{About, Inspection, Party, PartyState, Route};
 use crate::error::Error;
 use futures_util::future::try_join_all;
@@ -105,9 +106,9 @@ async fn all_registries(inner: &Inner, link: &Link, io_deadline: Instant) -> Res
     Ok(registries.collect())
 }
 
-async fn ask_all(link: &Link, commands: Vec<Cmd>, io_deadline: Instant) -> Result<Vec<Reply>, Fault> {
+async fn ask_all(link: &Link, commands: Vec<Cmd>, io_deadline: Instant) -> Result<Replies, Fault> {
     if commands.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Replies::new());
     }
     let replies = link.many(commands, io_deadline).await?;
     match replies.iter().find(|reply| matches!(reply, Reply::Error(..))) {

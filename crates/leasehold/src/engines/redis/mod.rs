@@ -9,6 +9,7 @@ mod inner;
 mod ledger;
 mod link;
 mod look;
+mod outbox;
 pub mod probe;
 mod registry;
 mod stream;

@@ -2,23 +2,19 @@
 
 use super::config::{Place, Target};
 use futures_util::task::AtomicWaker;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::Notify;
 
 /// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
-
-/// How many bytes for each call that is under way are worth a system call: about a third of a request.
-const ENOUGH: usize = 64;
 
 type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
 
@@ -60,8 +56,6 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 pub(super) struct Grip {
     received: AtomicU64,
     dead: AtomicBool,
-    under_way: AtomicUsize,
-    turns: Turns,
     reader: AtomicWaker,
     #[cfg(unix)]
     socket: Mutex<Option<std::os::fd::OwnedFd>>,
@@ -83,32 +77,6 @@ impl Grip {
         self.dead.load(Ordering::Acquire)
     }
 
-    /// Counts a call as under way until this is dropped.
-    pub(super) fn call(&self) -> UnderWay<'_> {
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(&self.under_way)
-    }
-
-    /// Tells a write that its turn is over. A task of its own, so that the writer is also woken by each request; and by a wake
-    /// of its own, not by the scheduler's list of those that yield: that is one of the worker's thread, and a task that blocks
-    /// the thread would hold the write back, where other workers can take a task that was woken.
-    pub(super) async fn keep_turns(self: Arc<Grip>) {
-        while !self.is_dead() {
-            self.turns.wanted.notified().await;
-            let mut gone_last = false;
-            poll_fn(|cx| {
-                if std::mem::replace(&mut gone_last, true) {
-                    return Poll::Ready(());
-                }
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            })
-            .await;
-            self.turns.over.store(true, Ordering::Release);
-            self.turns.writer.wake();
-        }
-    }
-
     /// Ends the stream in both directions.
     pub(super) fn kill(&self) {
         self.dead.store(true, Ordering::Release);
@@ -118,24 +86,6 @@ impl Grip {
             let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
         }
         self.reader.wake();
-        self.turns.wanted.notify_one();
-    }
-}
-
-/// Turns of the scheduler, for writes that wait for one.
-#[derive(Debug, Default)]
-struct Turns {
-    wanted: Notify,
-    over: AtomicBool,
-    writer: AtomicWaker,
-}
-
-/// A call that is under way.
-pub(super) struct UnderWay<'a>(&'a AtomicUsize);
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -143,35 +93,11 @@ impl Drop for UnderWay<'_> {
 pub(super) struct Counted {
     pub(super) grip: Arc<Grip>,
     inner: Box<dyn Stream>,
-    /// True while a write waits for its turn.
-    waits: bool,
 }
 
 impl Counted {
     fn new(grip: Grip, inner: Box<dyn Stream>) -> Counted {
-        Counted { grip: Arc::new(grip), inner, waits: false }
-    }
-
-    /// Lets every task that can run now go first, once per write and only if other calls are under way: what they have to
-    /// send leaves in the same system call. A third of what is under way is enough, so that the server works while the rest is
-    /// made.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<()> {
-        let under_way = self.grip.under_way.load(Ordering::Relaxed);
-        if size >= ENOUGH * under_way || (!self.waits && under_way < 2) {
-            self.waits = false;
-            return Poll::Ready(());
-        }
-        let turns = &self.grip.turns;
-        turns.writer.register(cx.waker());
-        if !std::mem::replace(&mut self.waits, true) {
-            turns.over.store(false, Ordering::Relaxed);
-            turns.wanted.notify_one();
-        }
-        if !turns.over.load(Ordering::Acquire) {
-            return Poll::Pending;
-        }
-        self.waits = false;
-        Poll::Ready(())
+        Counted { grip: Arc::new(grip), inner }
     }
 }
 
@@ -202,7 +128,6 @@ impl AsyncWrite for Counted {
         if self.grip.is_dead() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        ready!(self.poll_turn(cx, buf.len()));
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }
 

@@ -53,7 +53,7 @@ async fn stay_up(inner: Arc<Inner>, greeting: Greeting, first: Option<oneshot::S
     let world = inner.world.clone();
     let up = Up { inner: weak.clone(), link: greeting.link };
     drop(inner);
-    World::spawn_beside(up.link.grip.clone().keep_turns());
+    World::spawn_beside(up.link.outbox.clone().keep_turns());
     greeting.traffic.await;
     drop(up);
     let Some(inner) = weak.upgrade() else { return };
@@ -73,7 +73,7 @@ pub(super) async fn keep_caller(inner: Arc<Inner>, generation: u64, settled: Opt
     let Ok(Greeting { link, traffic, .. }) = opened else { return };
     let _up = Up { inner: Arc::downgrade(&inner), link: link.clone() };
     drop(inner);
-    World::spawn_beside(link.grip.clone().keep_turns());
+    World::spawn_beside(link.outbox.clone().keep_turns());
     traffic.await;
 }
 

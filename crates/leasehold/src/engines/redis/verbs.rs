@@ -127,7 +127,7 @@ async fn look_at_holder(link: &Link, lock: &str, io_deadline: Instant) -> Result
         look.arg(lock);
         look
     });
-    let mut replies = link.many(looks.into(), io_deadline).await?;
+    let mut replies = link.many(looks, io_deadline).await?;
     let (left, value) = (replies.pop().unwrap_or(Reply::Nil), replies.pop().unwrap_or(Reply::Nil));
     let by = match value {
         Reply::Bytes(value) => Record::read(&value).claim(),

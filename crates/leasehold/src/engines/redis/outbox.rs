@@ -1,0 +1,357 @@
+//! What goes out on one connection: calls that are ready at the same time travel as one pipeline of the driver crate, so that
+//! what it does for each request is done once for all of them.
+
+use super::fault::{self, Fault};
+use super::ledger::{Ledger, Rescue};
+use super::stream::Grip;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::task::AtomicWaker;
+use leasehold_core::Instant;
+use leasehold_wire::{Call, Reply};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, RedisResult, Value};
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Wake, Waker};
+use tokio::sync::{Notify, oneshot};
+
+/// The answers to the commands of one call.
+pub(super) type Replies = SmallVec<[Reply; 2]>;
+
+/// How a call ended; without a word if its connection did.
+pub(super) type Verdict = oneshot::Receiver<Result<Replies, Fault>>;
+
+/// This part of what is under way is worth a pipeline of its own: the server works on it while the rest is made.
+const ENOUGH: usize = 3;
+/// So many pipelines are handed over at a time. The crate has room for more, so each is handed over when it is first polled, and
+/// all stay in order.
+const MOST_PIPELINES: usize = BACKLOG / 4;
+/// The crate's room for pipelines that were not written.
+pub(super) const BACKLOG: usize = 4096;
+
+/// The calls of one connection.
+pub(super) struct Outbox {
+    grip: Arc<Grip>,
+    ledger: Arc<Ledger>,
+    state: Mutex<State>,
+    pump: AtomicWaker,
+    turns: Turns,
+}
+
+#[derive(Default)]
+struct State {
+    /// What goes out next, and whose it is.
+    pipeline: Pipeline,
+    next: Vec<Posted>,
+    /// Whose the pipelines are that were handed over, in order.
+    flying: VecDeque<Vec<Posted>>,
+    under_way: usize,
+    /// How many were under way at a time, of late.
+    crowd: usize,
+    /// True while the next pipeline waits for its turn.
+    waits: bool,
+    closed: bool,
+}
+
+/// A call under way. If whoever made it is gone, it stays until it is answered or overdue: the connection owes a sign of life.
+struct Posted {
+    commands: usize,
+    io_deadline: Instant,
+    /// What had come in on the connection when the call was made.
+    seen: u64,
+    /// `None` once it was told.
+    told: Option<oneshot::Sender<Result<Replies, Fault>>>,
+    /// What goes out by the driver's connection if this one turns out to be dead, or if its caller is gone.
+    rescue: Option<Arc<Call>>,
+}
+
+impl Posted {
+    fn is_due(&self, now: Instant) -> bool {
+        let gone = |told: &oneshot::Sender<_>| self.rescue.is_some() && told.is_closed();
+        self.told.as_ref().is_some_and(|told| self.io_deadline <= now || gone(told))
+    }
+}
+
+impl Outbox {
+    pub(super) fn new(grip: Arc<Grip>, ledger: Arc<Ledger>) -> Arc<Outbox> {
+        let (state, pump, turns) = (Mutex::default(), AtomicWaker::new(), Turns::default());
+        let outbox = Arc::new(Outbox { grip, ledger, state, pump, turns });
+        outbox.ledger.add(&outbox);
+        outbox
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics under this lock")
+    }
+
+    /// Makes a call. It goes out behind all that were made before, even if nobody waits for its answer any more.
+    pub(super) fn post(
+        &self,
+        commands: impl IntoIterator<Item = Cmd>,
+        io_deadline: Instant,
+        rescue: Option<Arc<Call>>,
+    ) -> Verdict {
+        let (told, verdict) = oneshot::channel();
+        let mut state = self.lock();
+        if state.closed {
+            return verdict;
+        }
+        let before = state.pipeline.len();
+        for command in commands {
+            state.pipeline.add_command(command);
+        }
+        let commands = state.pipeline.len() - before;
+        state.next.push(Posted { commands, io_deadline, seen: self.grip.received(), told: Some(told), rescue });
+        state.under_way += 1;
+        state.crowd = state.crowd.max(state.under_way);
+        let stir = state.next.len() == 1 || state.has_enough();
+        drop(state);
+        self.ledger.stir();
+        if stir {
+            self.pump.wake();
+        }
+        verdict
+    }
+
+    /// True if calls are under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.lock().under_way > 0
+    }
+
+    /// Ends overdue calls, and the connection if nothing came in on it since they were made; returns what must go out all the
+    /// same.
+    pub(super) fn look(&self, now: Instant) -> Vec<Rescue> {
+        let mut due = Vec::new();
+        let mut state = self.lock();
+        let State { flying, next, .. } = &mut *state;
+        for posted in flying.iter_mut().flatten().chain(next).filter(|posted| posted.is_due(now)) {
+            if let Some(told) = posted.told.take() {
+                let silent = posted.io_deadline <= now && posted.seen == self.grip.received();
+                due.push((told, silent, posted.rescue.take()));
+            }
+        }
+        drop(state);
+        let mut rescues = Vec::new();
+        for (verdict, silent, rescue) in due {
+            if silent {
+                self.grip.kill();
+            }
+            match rescue {
+                Some(call) if silent || verdict.is_closed() => rescues.push(Rescue { call, verdict }),
+                // A caller that is gone needs no verdict.
+                _ => drop(verdict.send(Err(Fault::Late))),
+            }
+        }
+        rescues
+    }
+
+    /// The next pipeline, if it is time for it, and of how many commands.
+    ///
+    /// Every task that can run now goes first, once per pipeline and only if other calls are under way: what they have to send
+    /// leaves in the same system call.
+    fn take_next(&self) -> Option<(Pipeline, usize)> {
+        let mut state = self.lock();
+        if state.next.is_empty() || state.flying.len() >= MOST_PIPELINES {
+            return None;
+        }
+        if !state.has_enough() {
+            if !std::mem::replace(&mut state.waits, true) {
+                self.turns.ask();
+            }
+            if !self.turns.are_over() {
+                return None;
+            }
+        }
+        state.waits = false;
+        state.crowd = state.under_way.max(state.crowd - state.crowd / 8);
+        let size = state.pipeline.len();
+        let pipeline = std::mem::replace(&mut state.pipeline, Pipeline::with_capacity(size));
+        let calls = state.next.len();
+        let calls = std::mem::replace(&mut state.next, Vec::with_capacity(calls));
+        state.flying.push_back(calls);
+        Some((pipeline, size))
+    }
+
+    /// Hands its answers to each call of the first pipeline that is under way.
+    fn deliver(&self, values: RedisResult<Vec<Value>>) {
+        let mut state = self.lock();
+        let calls = state.flying.pop_front().unwrap_or_default();
+        state.under_way -= calls.len();
+        drop(state);
+        let mut values = values.map(|values| values.into_iter().map(fault::reply)).map_err(|error| fault::of_crate(&error));
+        for Posted { commands, told, .. } in calls {
+            let answer = match &mut values {
+                Ok(replies) => Ok(replies.take(commands).collect::<Replies>()).and_then(|replies| {
+                    // Fewer came than were asked for: none of the rest is anybody's.
+                    if replies.len() == commands { Ok(replies) } else { Err(Fault::Lost) }
+                }),
+                Err(fault) => Err(fault.clone()),
+            };
+            if let Some(told) = told {
+                // Nobody may be waiting any more.
+                let _ = told.send(answer);
+            }
+        }
+    }
+
+    /// Ends all calls without a word, also those to come.
+    fn close(&self) {
+        let mut state = self.lock();
+        let over = std::mem::replace(&mut *state, State { closed: true, ..State::default() });
+        drop(state);
+        drop(over);
+        self.turns.end();
+    }
+
+    /// Keeps the turns of this connection; a task beside its pump.
+    pub(super) async fn keep_turns(self: Arc<Outbox>) {
+        while !self.lock().closed {
+            self.turns.pass().await;
+            self.pump.wake();
+        }
+    }
+}
+
+impl State {
+    fn has_enough(&self) -> bool {
+        self.next.len() * ENOUGH >= self.crowd
+    }
+}
+
+/// Moves the calls of an outbox through a connection; ends with it.
+pub(super) struct Pump {
+    outbox: Arc<Outbox>,
+    connection: MultiplexedConnection,
+    /// Moves the bytes.
+    traffic: BoxFuture<'static, ()>,
+    bell: Arc<Bell>,
+    /// The answers to the pipelines under way, in order.
+    flying: VecDeque<BoxFuture<'static, RedisResult<Vec<Value>>>>,
+}
+
+impl Pump {
+    pub(super) fn new(outbox: Arc<Outbox>, connection: MultiplexedConnection, traffic: BoxFuture<'static, ()>) -> Pump {
+        Pump { outbox, connection, traffic, bell: Arc::default(), flying: VecDeque::new() }
+    }
+
+    fn deliver(&mut self, cx: &mut Context<'_>) {
+        while let Some(first) = self.flying.front_mut()
+            && let Poll::Ready(values) = first.poll_unpin(cx)
+        {
+            self.flying.pop_front();
+            self.outbox.deliver(values);
+        }
+    }
+
+    /// True if something was handed over.
+    fn hand_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((pipeline, size)) = self.outbox.take_next() else { return false };
+        let mut connection = self.connection.clone();
+        let mut answers = async move { connection.send_packed_commands(&pipeline, 0, size).await }.boxed();
+        if let Poll::Ready(values) = answers.poll_unpin(cx) {
+            answers = ready(values).boxed();
+        }
+        self.flying.push_back(answers);
+        true
+    }
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let pump = self.get_mut();
+        pump.outbox.pump.register(cx.waker());
+        pump.bell.task.register(cx.waker());
+        let bell = Waker::from(pump.bell.clone());
+        let cx = &mut Context::from_waker(&bell);
+        loop {
+            pump.bell.state.store(Bell::BUSY, Ordering::SeqCst);
+            let over = pump.traffic.poll_unpin(cx).is_ready();
+            pump.deliver(cx);
+            if over {
+                return Poll::Ready(());
+            }
+            let busy = pump.hand_over(cx);
+            if !busy && pump.bell.state.compare_exchange(Bell::BUSY, Bell::IDLE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Wakes a pump that is not at work, and makes one that is go round once more: by its own doing it would otherwise come in line
+/// behind every task that it has just woken, and could not be called before them.
+#[derive(Default)]
+struct Bell {
+    task: AtomicWaker,
+    state: AtomicU8,
+}
+
+impl Bell {
+    const IDLE: u8 = 0;
+    const BUSY: u8 = 1;
+    const RUNG: u8 = 2;
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Bell>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Bell>) {
+        if self.state.swap(Bell::RUNG, Ordering::SeqCst) == Bell::IDLE {
+            self.task.wake();
+        }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.outbox.close();
+    }
+}
+
+/// Turns of the scheduler, for pipelines that wait for one.
+#[derive(Debug, Default)]
+struct Turns {
+    wanted: Notify,
+    over: AtomicBool,
+}
+
+impl Turns {
+    fn ask(&self) {
+        self.over.store(false, Ordering::Relaxed);
+        self.wanted.notify_one();
+    }
+
+    fn are_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    fn end(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Ends when a turn was asked for and is over. Not in the pump's own task, so that a call can wake that in between; and by a
+    /// wake of its own, not by the scheduler's list of those that yield: that is one of the worker's thread, and a task that
+    /// blocks the thread would hold the pipeline back, where other workers can take a task that was woken.
+    async fn pass(&self) {
+        self.wanted.notified().await;
+        let mut gone_last = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut gone_last, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.over.store(true, Ordering::Release);
+    }
+}
