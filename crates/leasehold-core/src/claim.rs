@@ -22,6 +22,18 @@ impl ClaimId {
         self.client
     }
 
+    /// What `Display` writes, in ASCII.
+    pub fn digits(self) -> [u8; 32] {
+        // By hand: each lock writes its id twice, and a format string takes five times as long.
+        let mut digits = [0; 32];
+        for (half, of) in [self.client, self.serial].into_iter().zip(digits.chunks_exact_mut(16)) {
+            for (byte, pair) in half.to_be_bytes().into_iter().zip(of.chunks_exact_mut(2)) {
+                pair.copy_from_slice(&[b"0123456789abcdef"[usize::from(byte >> 4)], b"0123456789abcdef"[usize::from(byte & 15)]]);
+            }
+        }
+        digits
+    }
+
     /// The half of this attempt alone.
     pub const fn serial(self) -> u64 {
         self.serial
@@ -31,10 +43,7 @@ impl ClaimId {
 /// 32 lower-case hexadecimal digits, the client's half first; also the form on the wire.
 impl fmt::Display for ClaimId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // By hand: each lock writes its id twice, and a format string takes five times as long.
-        let both = (u128::from(self.client) << 64) | u128::from(self.serial);
-        let digits: [u8; 32] = core::array::from_fn(|at| b"0123456789abcdef"[(both >> (124 - 4 * at)) as usize & 15]);
-        f.write_str(core::str::from_utf8(&digits).expect("digits are ASCII"))
+        f.write_str(core::str::from_utf8(&self.digits()).expect("digits are ASCII"))
     }
 }
 

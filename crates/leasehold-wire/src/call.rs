@@ -57,7 +57,13 @@ impl NativeClaim {
 /// What a lock's key says while `claim` holds it; a delay behind the lease is part of it, since a release and a look must
 /// know when the lease itself is over. The `+` tells it from the values of foreign clients, which may be 32 digits too.
 fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
-    if lock_delay.is_zero() { format!("{claim}+") } else { format!("{claim}+{}", millis(lock_delay)) }
+    let mut value = String::with_capacity(40);
+    value.extend(claim.digits().map(char::from));
+    value.push('+');
+    if !lock_delay.is_zero() {
+        value.push_str(&millis(lock_delay).to_string());
+    }
+    value
 }
 
 /// An ask by script.

@@ -21,7 +21,7 @@ pub(super) struct Asking<E> {
     known: bool,
     /// True once an ask was answered, or was not in time.
     pub(super) answered: bool,
-    /// The error of the last answer, if it was one; also before the first answer.
+    /// The error of the last answer, if it was one.
     trouble: Option<E>,
     contention: Contention,
     failures: u32,
@@ -36,7 +36,7 @@ impl<E: Trouble> Asking<E> {
             next_ask,
             known: false,
             answered: false,
-            trouble: Some(E::unanswered()),
+            trouble: None,
             contention: Contention::default(),
             failures: 0,
             ask_again: false,
@@ -48,6 +48,7 @@ impl<E: Trouble> Asking<E> {
     pub(super) fn obstacle(&self) -> Failed<E> {
         match &self.trouble {
             Some(trouble) => Failed::Trouble(trouble.clone()),
+            None if !self.answered => Failed::Trouble(E::unanswered()),
             None => Failed::Held(self.contention),
         }
     }

@@ -3,11 +3,11 @@
 use super::config::Target;
 use super::fault::{self, Fault};
 use super::ledger::Ledger;
-use super::outbox::{BACKLOG, Outbox, Pump, Replies};
+use super::outbox::{BACKLOG, Outbox, Pump, Replies, Verdict};
 use super::stream::{self, Grip};
 use crate::error::Error;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, select};
+use futures_util::future::{BoxFuture, Either, Map, select};
 use leasehold_core::Instant;
 use leasehold_wire::{ALL, Call, NativeClaim, Reply, raise};
 use redis::aio::MultiplexedConnection;
@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
+use tokio::sync::oneshot::error::RecvError;
 
 /// Which of the two connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +55,9 @@ pub(super) struct Greeting {
     /// What the user should know about this server.
     pub(super) warnings: Vec<String>,
 }
+
+/// The answers to commands that went out together.
+type Answers = Map<Verdict, fn(Result<Result<Replies, Fault>, RecvError>) -> Result<Replies, Fault>>;
 
 /// Gets what comes in unasked.
 pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
@@ -280,11 +284,11 @@ impl Link {
 
     /// The native claim, in one write: the answers to `SET`, `INCR` and, where no push would say that the lock was taken away
     /// in between, `GET`.
-    pub(super) async fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Result<Replies, Fault> {
+    pub(super) fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Answers {
         let mut set = Cmd::with_capacity(6, 32 + claim.lock.len() + claim.value.len());
         set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
         let get = (!self.hears()).then(|| word("GET", &claim.lock));
-        self.many([set, word("INCR", &claim.counter)].into_iter().chain(get), io_deadline).await
+        self.many([set, word("INCR", &claim.counter)].into_iter().chain(get), io_deadline)
     }
 
     async fn one(
@@ -293,16 +297,18 @@ impl Link {
         io_deadline: Instant,
         rescue: Option<Arc<Call>>,
     ) -> Result<Reply, Fault> {
-        let verdict = self.outbox.post([command], io_deadline, rescue).await;
-        match verdict.unwrap_or(Err(Fault::Lost))?.pop().unwrap_or(Reply::Nil) {
+        let verdict = self.outbox.post([command], io_deadline, rescue);
+        match verdict.await.unwrap_or(Err(Fault::Lost))?.pop().unwrap_or(Reply::Nil) {
             refusal @ Reply::Error(..) => Err(Fault::refused(refusal, what)),
             answer => Ok(answer),
         }
     }
 
     /// Sends commands in one write; each has its own answer, which may be an error.
-    pub(super) async fn many(&self, commands: impl IntoIterator<Item = Cmd>, io_deadline: Instant) -> Result<Replies, Fault> {
-        self.outbox.post(commands, io_deadline, None).await.unwrap_or(Err(Fault::Lost))
+    // Posted here, so that no future carries the commands: they are larger than all the rest of it.
+    pub(super) fn many(&self, commands: impl IntoIterator<Item = Cmd>, io_deadline: Instant) -> Answers {
+        let or_lost: fn(_) -> _ = |verdict: Result<_, RecvError>| verdict.unwrap_or(Err(Fault::Lost));
+        self.outbox.post(commands, io_deadline, None).map(or_lost)
     }
 }
 

@@ -101,8 +101,8 @@ impl Engine for RedisEngine {
     }
 
     fn claim(&self, call: ClaimCall) -> Answer<ClaimReply> {
-        let (inner, resource) = (self.inner.clone(), call.resource.clone());
-        Box::pin(async move { verbs::claim_verb(inner, call).await.map_err(|error| error.on(NAME).about(&resource)) })
+        let inner = self.inner.clone();
+        Box::pin(async move { verbs::claim_verb(&inner, &call).await.map_err(|error| error.on(NAME).about(&call.resource)) })
     }
 
     fn renew(&self, call: RenewCall) -> Answer<RenewReply> {
@@ -111,8 +111,8 @@ impl Engine for RedisEngine {
     }
 
     fn release(&self, call: ReleaseCall) -> Answer<ReleaseReply> {
-        let (inner, resource) = (self.inner.clone(), call.resource.clone());
-        Box::pin(async move { verbs::release_verb(inner, call).await.map_err(|error| error.on(NAME).about(&resource)) })
+        let inner = self.inner.clone();
+        Box::pin(async move { verbs::release_verb(&inner, &call).await.map_err(|error| error.on(NAME).about(&call.resource)) })
     }
 
     fn inspect(&self, resource: ResourceName, io_deadline: Instant) -> Answer<Inspection> {

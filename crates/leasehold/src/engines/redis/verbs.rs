@@ -29,7 +29,7 @@ enum Outcome {
     NoToken(Option<Fault>),
 }
 
-pub(super) async fn claim_verb(inner: Arc<Inner>, call: ClaimCall) -> Result<ClaimReply, Error> {
+pub(super) async fn claim_verb(inner: &Arc<Inner>, call: &ClaimCall) -> Result<ClaimReply, Error> {
     if call.want != Want::ALL_OF_ONE {
         return Err(Error::unsupported("more than one permit per resource"));
     }
@@ -38,20 +38,20 @@ pub(super) async fn claim_verb(inner: Arc<Inner>, call: ClaimCall) -> Result<Cla
     let life = call.terms.ttl + call.terms.lock_delay;
     let contended = inner.book().sent(call.claim, link.id, (&call.resource, life, now));
     let result = if call.ask.first && !contended {
-        ask_natively(&inner, &link, &call).await
+        ask_natively(inner, &link, call).await
     } else {
-        Box::pin(ask_by_script(&inner, &link, &call)).await
+        Box::pin(ask_by_script(inner, &link, call)).await
     };
     let result = match result {
         Ok(Outcome::Reply(reply)) => Ok(reply),
-        Ok(Outcome::NoToken(why)) => Box::pin(mend_token(&inner, &link, &call, why)).await,
+        Ok(Outcome::NoToken(why)) => Box::pin(mend_token(inner, &link, call, why)).await,
         Err(fault) => Err(Problem::Fault(fault)),
     };
-    settle_claim(&inner, (call.claim, link.id), &call, &result);
+    settle_claim(inner, (call.claim, link.id), call, &result);
     if matches!(result, Ok(ClaimReply::Granted(_))) && !call.ask.first {
-        Box::pin(registry::correct(&inner, &link, (call.claim, call.io_deadline))).await;
+        Box::pin(registry::correct(inner, &link, (call.claim, call.io_deadline))).await;
     }
-    result.map_err(|problem| problem.into_error(&inner))
+    result.map_err(|problem| problem.into_error(inner))
 }
 
 /// A fault, or an error that is ready to be told.
@@ -242,7 +242,7 @@ fn set_aside(inner: &Inner, (last, count): (u64, u32)) -> Option<Block> {
 
 /// Sends a release by its route, and behind every unanswered claim of its id: on each connection that carried one and lives.
 /// Where such a connection is gone, the one by the route is the next.
-pub(super) async fn release_verb(inner: Arc<Inner>, call: ReleaseCall) -> Result<ReleaseReply, Error> {
+pub(super) async fn release_verb(inner: &Arc<Inner>, call: &ReleaseCall) -> Result<ReleaseReply, Error> {
     let carriers = inner.book().carriers(call.claim);
     let mut others: Vec<Arc<Link>> = carriers.iter().filter_map(|id| inner.living(*id)).collect();
     let link = match inner.link(call.route) {
@@ -255,11 +255,11 @@ pub(super) async fn release_verb(inner: Arc<Inner>, call: ReleaseCall) -> Result
     let result = if others.is_empty() {
         release_on(&link, &end, call.io_deadline, true).await
     } else {
-        Box::pin(release_on_all(&inner, [vec![link], others].concat(), end, call.io_deadline)).await
+        Box::pin(release_on_all(inner, [vec![link], others].concat(), end, call.io_deadline)).await
     };
     let ended = result.map_err(|fault| fault.into_error(space))?;
     inner.book().settled(call.claim, &carriers);
-    Ok(settle_release(&inner, &call, ended))
+    Ok(settle_release(inner, call, ended))
 }
 
 fn settle_release(inner: &Arc<Inner>, call: &ReleaseCall, ended: Ended) -> ReleaseReply {
