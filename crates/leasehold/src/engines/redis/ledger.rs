@@ -1,5 +1,4 @@
-//! The watch over the calls of all connections: ends those that are overdue, and the connections on which nothing comes in any
-//! more.
+//! The watch over the calls of all connections: ends those that are overdue, and connections that have gone silent.
 
 use super::fault::Fault;
 use super::outbox::{Outbox, Replies};

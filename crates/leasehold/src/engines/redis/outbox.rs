@@ -1,5 +1,6 @@
-//! What goes out on one connection: calls that are ready at the same time travel as one pipeline of the driver crate, so that
-//! what it does for each request is done once for all of them.
+//! What goes out on one connection: calls that are ready at the same time travel as one pipeline.
+//!
+//! What the driver crate does for each request is done once for all of them then.
 
 use super::fault::{self, Fault};
 use super::ledger::{Ledger, Rescue};
