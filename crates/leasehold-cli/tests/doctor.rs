@@ -245,7 +245,7 @@ fn many_missing_rights_are_named_at_once_and_granted_by_one_line_each() {
 #[test]
 fn the_access_list_of_the_documentation_is_enough() {
     let site = Site::new(&HEALTHY);
-    let rights = "+@read +@write +@scripting +@transaction +@connection +@pubsub +time +info";
+    let rights = "+@read +@write +@scripting +@connection +@pubsub +time +info";
     site.server.query(&format!("ACL SETUSER app on >pw ~leasehold:* &leasehold:* -@all {rights}"));
     let report = site.report_as("app:pw");
     assert_eq!((report.bad(), report.code, report.severity("redis.view")), (vec![], 0, "note"), "{}", report.all);

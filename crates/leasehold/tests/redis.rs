@@ -8,7 +8,7 @@ use leasehold::engine::{About, ClaimCall, Engine, PartyState, ReleaseCall, Route
 use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
 use leasehold::{ClaimId, ErrorKind, ResourceName, Want};
-use leasehold_core::{Bound, ClaimReply, ReleaseReply, RenewReply};
+use leasehold_core::{Bound, ClaimReply, Manner, ReleaseReply, RenewReply};
 use leasehold_wire::{Call, Detach, Space, detach, registry};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -233,9 +233,24 @@ async fn missing_rights_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_right_to_publish_nothing_is_taken_away_at_once() {
+    let server = RedisServer::start();
+    server.query::<()>(&["ACL", "SETUSER", "mute", "on", ">secret", "~*", "&*", "+@all", "-publish"]);
+    let holder = Client::join(&server.url()).await;
+    let mute = Client::join(&format!("redis://mute:secret@127.0.0.1:{}", server.port())).await;
+    let (claim, _) = holder.hold("r").await;
+    let mut call = ReleaseCall::new(name("r"), claim, Manner::RevokeNow);
+    call.io_deadline = mute.within(Duration::from_secs(10));
+    let error = mute.engine.release(call).await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome_unknown()), (ErrorKind::Permission, false), "{error}");
+    assert_eq!(holder.renew("r", claim).await.unwrap().bound(), Some(Bound::FromSend(lasting().ttl)));
+    assert_eq!(holder.release("r", claim).await.unwrap(), ReleaseReply::Released);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_documented_rights_are_enough() {
     let server = RedisServer::start();
-    let rights = "~leasehold:* &leasehold:* -@all +@read +@write +@scripting +@transaction +@connection +@pubsub +time +info";
+    let rights = "~leasehold:* &leasehold:* -@all +@read +@write +@scripting +@connection +@pubsub +time +info";
     let words = ["ACL", "SETUSER", "app", "on", ">secret"].into_iter().chain(rights.split(' ')).collect::<Vec<_>>();
     server.query::<()>(&words);
     let url = format!("redis://app:secret@127.0.0.1:{}", server.port());
