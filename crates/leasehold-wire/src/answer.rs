@@ -10,6 +10,8 @@ use std::time::Duration;
 pub enum Reply {
     /// Nothing.
     Nil,
+    /// Done.
+    Ok,
     /// A number.
     Int(i64),
     /// A string.
@@ -137,15 +139,14 @@ pub enum Native {
 /// # Errors
 /// [`Malformed`].
 pub fn native(replies: &[Reply], value: &str) -> Result<Native, Malformed> {
-    let is_ok = |reply: &Reply| matches!(reply, Reply::Bytes(done) if done == b"OK");
     Ok(match replies {
         [Reply::Nil, ..] => Native::Held,
         [error @ Reply::Error(..), ..] => Native::Refused(error.clone()),
-        [set, _, Reply::Bytes(stands)] if is_ok(set) && stands != value.as_bytes() => Native::Held,
-        [set, _, Reply::Nil] if is_ok(set) => Native::Held,
-        [set, _, error @ Reply::Error(..)] if is_ok(set) => Native::Set(Err(error.clone())),
-        [set, Reply::Int(counter), ..] if is_ok(set) => Native::Set(Ok(u64::try_from(*counter).unwrap_or(0))),
-        [set, other, ..] if is_ok(set) => Native::Set(Err(other.clone())),
+        [Reply::Ok, _, Reply::Bytes(stands)] if stands != value.as_bytes() => Native::Held,
+        [Reply::Ok, _, Reply::Nil] => Native::Held,
+        [Reply::Ok, _, error @ Reply::Error(..)] => Native::Set(Err(error.clone())),
+        [Reply::Ok, Reply::Int(counter), ..] => Native::Set(Ok(u64::try_from(*counter).unwrap_or(0))),
+        [Reply::Ok, other, ..] => Native::Set(Err(other.clone())),
         [other, ..] => return Err(malformed(other)),
         [] => return Err(malformed(&Reply::Nil)),
     })
@@ -381,16 +382,16 @@ mod tests {
     #[test]
     fn the_items_of_a_native_claim_are_read_singly() {
         let error = Reply::Error("OOM".to_owned(), "too much".to_owned());
-        assert_eq!(native(&[bytes("OK"), Reply::Int(7)], "x"), Ok(Native::Set(Ok(7))));
-        assert_eq!(native(&[bytes("OK"), error.clone()], "x"), Ok(Native::Set(Err(error.clone()))));
+        assert_eq!(native(&[Reply::Ok, Reply::Int(7)], "x"), Ok(Native::Set(Ok(7))));
+        assert_eq!(native(&[Reply::Ok, error.clone()], "x"), Ok(Native::Set(Err(error.clone()))));
         assert_eq!(native(&[error.clone(), Reply::Int(7)], "x"), Ok(Native::Refused(error.clone())));
         assert_eq!(native(&[Reply::Nil, Reply::Int(7)], "x"), Ok(Native::Held));
         assert!(native(&[], "x").is_err());
         assert!(native(&[Reply::Int(1), Reply::Int(7)], "x").is_err());
-        assert_eq!(native(&[bytes("OK"), Reply::Int(7), bytes("x")], "x"), Ok(Native::Set(Ok(7))));
-        assert_eq!(native(&[bytes("OK"), Reply::Int(7), error.clone()], "x"), Ok(Native::Set(Err(error))));
+        assert_eq!(native(&[Reply::Ok, Reply::Int(7), bytes("x")], "x"), Ok(Native::Set(Ok(7))));
+        assert_eq!(native(&[Reply::Ok, Reply::Int(7), error.clone()], "x"), Ok(Native::Set(Err(error))));
         for taken_away in [bytes("y"), Reply::Nil] {
-            assert_eq!(native(&[bytes("OK"), Reply::Int(7), taken_away], "x"), Ok(Native::Held));
+            assert_eq!(native(&[Reply::Ok, Reply::Int(7), taken_away], "x"), Ok(Native::Held));
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::keys::{Keys, Space};
 use crate::scripts::{CLAIM, DETACH, FORGET, INSPECT, RAISE, REGISTRY, RELEASE, RENEW, Script};
 use leasehold_core::{Ask, ClaimId, Manner, ResourceName, Terms, Token};
+use smallvec::SmallVec;
 use std::time::Duration;
 
 /// A script with its keys and arguments.
@@ -11,12 +12,16 @@ pub struct Call {
     /// Which script.
     pub script: &'static Script,
     /// Its keys.
-    pub keys: Vec<String>,
+    pub keys: Texts,
     /// Its arguments.
-    pub args: Vec<String>,
+    pub args: Texts,
 }
 
-fn call(script: &'static Script, keys: Vec<String>, args: Vec<String>) -> Call {
+/// Texts of a call; a release has one key and one argument.
+type Texts = SmallVec<[String; 1]>;
+
+fn call(script: &'static Script, keys: impl Into<Texts>, args: impl Into<Texts>) -> Call {
+    let (keys, args) = (keys.into(), args.into());
     debug_assert!(keys.len() >= script.least_keys);
     debug_assert!(args.len() >= script.least_args);
     Call { script, keys, args }
@@ -31,7 +36,7 @@ fn call(script: &'static Script, keys: Vec<String>, args: Vec<String>) -> Call {
 /// away at once: then the word of it comes before the counter's answer where both travel on one connection, and elsewhere the
 /// last command shows that the record is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NativeClaim {
+pub struct NativeClaim<'a> {
     /// The lock's key.
     pub lock: String,
     /// What it is set to.
@@ -39,12 +44,12 @@ pub struct NativeClaim {
     /// How long it lives.
     pub px_ms: u64,
     /// The counter's key.
-    pub counter: String,
+    pub counter: &'a str,
 }
 
-impl NativeClaim {
+impl NativeClaim<'_> {
     /// The ask of `claim` on `terms`. A store keeps the record for the ttl and the delay behind it.
-    pub fn new(space: &Space, name: &ResourceName, (claim, terms): (ClaimId, Terms)) -> NativeClaim {
+    pub fn new<'a>(space: &'a Space, name: &ResourceName, (claim, terms): (ClaimId, Terms)) -> NativeClaim<'a> {
         NativeClaim {
             lock: space.lock(name),
             value: record_value(claim, terms.lock_delay),
@@ -58,7 +63,7 @@ impl NativeClaim {
 /// know when the lease itself is over. The `+` tells it from the values of foreign clients, which may be 32 digits too.
 fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
     let mut value = String::with_capacity(40);
-    value.extend(claim.digits().map(char::from));
+    value.push_str(std::str::from_utf8(&claim.digits()).expect("digits are ASCII"));
     value.push('+');
     if !lock_delay.is_zero() {
         value.push_str(&millis(lock_delay).to_string());
@@ -84,7 +89,7 @@ pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, As
 
 /// A release or a withdrawal.
 pub fn release(space: &Space, name: &ResourceName, claim: ClaimId, manner: Manner) -> Call {
-    let mut args = vec![record_value(claim, Duration::ZERO)];
+    let mut args = Texts::from_buf([record_value(claim, Duration::ZERO)]);
     match manner {
         Manner::Own { keep } if keep.is_zero() => {}
         Manner::Own { keep } => args.extend(["keep".to_owned(), millis(keep).to_string()]),
@@ -104,7 +109,7 @@ pub fn renew(space: &Space, keys: Keys, claim: ClaimId, (terms, tokens): (Terms,
 
 /// Lifts the token counter to the server's clock.
 pub fn raise(space: &Space) -> Call {
-    call(&RAISE, vec![space.counter()], Vec::new())
+    call(&RAISE, vec![space.counter().to_owned()], Vec::new())
 }
 
 /// Reads one resource, with at most `most` waiters.

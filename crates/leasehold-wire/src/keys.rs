@@ -1,6 +1,7 @@
 //! The names of our keys and channels, and the slot of a cluster that a key lives in.
 
 use leasehold_core::ResourceName;
+use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -13,6 +14,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     prefix: String,
+    counter: String,
 }
 
 /// The four keys of one resource.
@@ -44,7 +46,7 @@ impl Space {
         if prefix.contains('{') && tag(prefix).is_none() {
             return Err(PrefixError::Brace);
         }
-        Ok(Space { prefix: prefix.to_owned() })
+        Ok(Space { prefix: prefix.to_owned(), counter: [prefix, "\u{1}token"].concat() })
     }
 
     /// The prefix.
@@ -59,13 +61,13 @@ impl Space {
 
     /// The key of a resource's lock, and that of its queue unless the release script derives the same one by itself: behind the
     /// default prefix, where the whole lock is its tail. Each key costs an uncontended cycle 7 %.
-    pub(crate) fn lock_and_queue(&self, name: &ResourceName) -> Vec<String> {
+    pub(crate) fn lock_and_queue(&self, name: &ResourceName) -> SmallVec<[String; 1]> {
         let lock = self.lock(name);
         if self.prefix == Space::DEFAULT_PREFIX && !lock.contains(['{', '}']) {
-            return vec![lock];
+            return SmallVec::from_buf([lock]);
         }
         let queue = self.queue(&lock, name);
-        vec![lock, queue]
+        smallvec![lock, queue]
     }
 
     fn queue(&self, lock: &str, name: &ResourceName) -> String {
@@ -79,12 +81,12 @@ impl Space {
         let queue = self.queue(&lock, name);
         let (tag, rest) = tail(&lock, name);
         let places = [&self.prefix, "\u{1}p{", &tag, "}", rest].concat();
-        Keys { lock, queue, places, counter: self.counter() }
+        Keys { lock, queue, places, counter: self.counter.clone() }
     }
 
     /// The token counter.
-    pub fn counter(&self) -> String {
-        [&self.prefix, "\u{1}token"].concat()
+    pub fn counter(&self) -> &str {
+        &self.counter
     }
 
     /// The sorted set of clients.
@@ -211,7 +213,7 @@ mod tests {
     fn no_two_keys_are_equal_whatever_the_names() {
         for prefix in ["", "leasehold:", "{app}:"] {
             let space = Space::new(prefix).unwrap();
-            let mut seen = HashSet::from([space.counter(), space.clients(), space.client(1), space.channel(1)]);
+            let mut seen = HashSet::from([space.counter().to_owned(), space.clients(), space.client(1), space.channel(1)]);
             for text in ODD {
                 let keys = space.keys(&name(text));
                 for key in [keys.lock, keys.queue, keys.places] {

@@ -42,6 +42,7 @@ mod kinds;
 mod observer;
 pub mod observers;
 mod session;
+mod weak_map;
 pub mod world;
 
 pub use claimed::Claimed;

@@ -1,13 +1,13 @@
 //! A session: what the handles and guards of one client share, and what happens when the last of them goes.
 
-use crate::driver::{Driver, Order, Patience};
+use crate::driver::{Driver, Patience, StandingOrder};
 use crate::error::Error;
 use crate::guard::{Guard, Hold};
+use crate::weak_map::WeakMap;
 use crate::world::{ThreadKey, World};
 use leasehold_core::{HoldPolicy, Instant, ResourceName};
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 /// How long the drop of the last handle waits for releases that are under way.
@@ -20,7 +20,7 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Session {
     driver: Arc<Driver>,
     /// Guards that an owner can find again.
-    owned: Mutex<HashMap<(Owner, ResourceName), Weak<Hold>>>,
+    owned: Mutex<WeakMap<(Owner, ResourceName), Hold>>,
 }
 
 /// Somebody who may enter a lock again that it holds already.
@@ -62,7 +62,7 @@ impl Session {
     /// Acquires what is ordered, or joins the hold that `owner` has already.
     pub(crate) async fn acquire(
         self: &Arc<Session>,
-        order: &Order,
+        order: &StandingOrder,
         owner: Option<Owner>,
         patience: Patience,
     ) -> Result<Option<Guard>, Error> {
@@ -93,18 +93,14 @@ impl Session {
 
     fn held_by(&self, owner: Owner, resource: &ResourceName) -> Option<Guard> {
         let owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        let hold = owned.get(&(owner, resource.clone()))?.upgrade()?;
+        let hold = owned.get(&(owner, resource.clone()))?;
         drop(owned);
         (!hold.remaining().is_zero()).then(|| Guard::of(hold))
     }
 
     fn remember(&self, owner: Owner, guard: &Guard) {
         let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        // Owners come and go: what is over makes room before the map would grow.
-        if owned.len() == owned.capacity() {
-            owned.retain(|_, hold| hold.strong_count() > 0);
-        }
-        owned.insert((owner, guard.resource().clone()), Arc::downgrade(guard.hold()));
+        owned.insert((owner, guard.resource().clone()), guard.hold());
     }
 
     /// Ends every hold and wait, waits for the store's answers for a while, and says goodbye.

@@ -6,6 +6,7 @@ use crate::token::Token;
 use crate::verb::Block;
 use alloc::collections::VecDeque;
 use core::time::Duration;
+use smallvec::SmallVec;
 
 /// A request in flight.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +29,7 @@ impl Call {
 
 /// When the last asks were sent, for grants that count from one of them.
 #[derive(Debug, Default)]
-pub(super) struct SentAsks(VecDeque<(ReqNo, Instant)>);
+pub(super) struct SentAsks(SmallVec<[(ReqNo, Instant); 1]>);
 
 impl SentAsks {
     /// A place lives three beats, and one ask goes out per beat, or a few more when the link flaps.
@@ -36,9 +37,9 @@ impl SentAsks {
 
     pub(super) fn push(&mut self, no: ReqNo, sent_at: Instant) {
         if self.0.len() == Self::REMEMBERED {
-            self.0.pop_front();
+            self.0.remove(0);
         }
-        self.0.push_back((no, sent_at));
+        self.0.push((no, sent_at));
     }
 
     /// When this ask was sent; `None` if it is no longer remembered: then it is no evidence.

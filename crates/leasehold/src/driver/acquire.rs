@@ -1,6 +1,7 @@
 //! Acquiring: attempts with fresh ids until one is granted or the wait is over.
 
 use super::claimant::Inner;
+use super::cohort::Cohort;
 use super::{Cause, Claimant, Driver};
 use crate::engine::Route;
 use crate::error::Error;
@@ -9,8 +10,10 @@ use futures_util::future::{Either, join, select};
 use leasehold_core::{
     Failed, HoldPolicy, Input, Instant, Reply, ReqNo, Request, ResourceName, Start, Token, Trouble, Verb, Wait, Want,
 };
+use std::fmt;
+use std::ops::Deref;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What is to be acquired, and how. Those of a client that order the same share one claim.
@@ -23,6 +26,43 @@ pub(crate) struct Order {
     pub(crate) full_ttl: bool,
     /// False if the claim is shared with nobody.
     pub(crate) cohort: bool,
+}
+
+/// An order that is placed any number of times; who shares its claim is looked up once.
+#[derive(Clone)]
+pub(crate) struct StandingOrder {
+    order: Order,
+    shared_by: OnceLock<Arc<Cohort>>,
+}
+
+impl StandingOrder {
+    pub(crate) fn new(order: Order) -> StandingOrder {
+        StandingOrder { order, shared_by: OnceLock::new() }
+    }
+
+    /// Another order, shared with others.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Order)) -> StandingOrder {
+        change(&mut self.order);
+        StandingOrder::new(self.order)
+    }
+
+    pub(super) fn cohort(&self, driver: &Driver) -> &Arc<Cohort> {
+        self.shared_by.get_or_init(|| driver.cohort_of(&self.order))
+    }
+}
+
+impl Deref for StandingOrder {
+    type Target = Order;
+
+    fn deref(&self) -> &Order {
+        &self.order
+    }
+}
+
+impl fmt::Debug for StandingOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.order.fmt(f)
+    }
 }
 
 /// A claim that holds, and the token of whoever asked.
@@ -40,7 +80,7 @@ impl Driver {
     /// Acquires what is ordered; `None` if others held until the end of the wait.
     ///
     /// Dropping the future at any await withdraws the claim.
-    pub(crate) async fn acquire(self: &Arc<Driver>, order: &Order, patience: Patience) -> Result<Option<Granted>, Error> {
+    pub(crate) async fn acquire(self: &Arc<Driver>, order: &StandingOrder, patience: Patience) -> Result<Option<Granted>, Error> {
         let wait = match patience {
             Patience::Once | Patience::For(Duration::ZERO) => Wait::Once,
             Patience::For(span) => Wait::Until(self.world.now() + span),

@@ -12,7 +12,7 @@ mod cohort;
 mod timers;
 mod watch;
 
-pub(crate) use acquire::{Order, Patience};
+pub(crate) use acquire::{Order, Patience, StandingOrder};
 pub(crate) use audience::Audience;
 use audience::Verdict;
 use claimant::public_answer;
@@ -23,6 +23,7 @@ use crate::engine::{ClaimCall, Engine, Notice, ReleaseCall, RenewCall, Route};
 use crate::error::Error;
 use crate::guard::Released;
 use crate::observer::{Failure, Observed, What};
+use crate::weak_map::WeakMap;
 use crate::world::World;
 pub(crate) use claimant::Inner;
 use leasehold_core::{
@@ -52,8 +53,8 @@ pub(crate) struct Driver {
     live: Mutex<FxHashMap<ClaimId, Arc<Claimant>>>,
     /// Set and read under the lock of `live`, so that no claim slips in behind the last look.
     shut: AtomicBool,
-    /// The locks that somebody of this client holds or waits for, but for those who share with nobody.
-    cohorts: Mutex<FxHashMap<Order, Arc<Cohort>>>,
+    /// Those who share a claim, while any of them has a handle, holds or waits.
+    cohorts: Mutex<WeakMap<Order, Cohort>>,
     timers: Timers<Due>,
     timers_changed: Notify,
     /// How many claims are ending and not answered yet.
@@ -170,7 +171,8 @@ impl Driver {
         after.unheard.clear();
         after.cancelled.iter().for_each(CancellationToken::cancel);
         claimant.wake_all();
-        let follows = claimant.cohort.as_ref().and_then(|cohort| self.finish(cohort, &mut after));
+        self.finish(&mut after);
+        let follows = after.next.take();
         Moved { requests: std::mem::take(&mut after.requests), passed_on: after.passed_on, follows }
     }
 
@@ -296,8 +298,7 @@ impl Driver {
             if let Some(planned) = inner.watch.take() {
                 watch::forget(planned);
             }
-            let watched = Watchpoint { driver: Arc::downgrade(self), claimant: Arc::downgrade(claimant) };
-            inner.watch = Some(watch::plan(deadline, Box::new(watched)));
+            inner.watch = Some(watch::plan(deadline, self, claimant));
         }
     }
 
@@ -327,7 +328,7 @@ impl Driver {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cohorts(&self) -> MutexGuard<'_, FxHashMap<Order, Arc<Cohort>>> {
+    fn cohorts(&self) -> MutexGuard<'_, WeakMap<Order, Cohort>> {
         self.cohorts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -524,18 +525,4 @@ struct Moved {
     passed_on: bool,
     /// The claim that its cohort shares from here on: it asks behind the requests.
     follows: Option<Arc<Claimant>>,
-}
-
-/// A claim as the watch sees it.
-struct Watchpoint {
-    driver: Weak<Driver>,
-    claimant: Weak<Claimant>,
-}
-
-impl watch::Watched for Watchpoint {
-    fn look(&self) {
-        if let (Some(driver), Some(claimant)) = (self.driver.upgrade(), self.claimant.upgrade()) {
-            driver.step(&claimant, Input::Tick);
-        }
-    }
 }

@@ -1,34 +1,45 @@
 //! The watch: one thread per process that tells a loss in time, whatever else is blocked.
 
 use super::timers::{Planned, Timers};
+use super::{Claimant, Driver};
 use crate::world::{self, Alarm, World};
-use leasehold_core::Instant;
-use std::sync::OnceLock;
+use leasehold_core::{Input, Instant};
+use std::sync::{Arc, OnceLock, Weak};
 
-/// Somebody whose deadline is watched.
-pub(crate) trait Watched: Send + Sync {
-    /// Looks at the clock; called at or after the instant that was planned, on the watch's thread. Runs no user code.
-    fn look(&self);
+/// Whose deadline is watched.
+struct Watched {
+    driver: Weak<Driver>,
+    claimant: Weak<Claimant>,
+}
+
+impl Watched {
+    /// Looks at the clock, on the watch's thread. Runs no user code.
+    fn look(&self) {
+        if let (Some(driver), Some(claimant)) = (self.driver.upgrade(), self.claimant.upgrade()) {
+            driver.step(&claimant, Input::Tick);
+        }
+    }
 }
 
 struct Watch {
-    timers: Timers<Box<dyn Watched>>,
+    timers: Timers<Watched>,
     alarm: Alarm,
 }
 
-/// Plans a look at `watched`.
-pub(crate) fn plan(at: Instant, watched: Box<dyn Watched>) -> Planned {
+/// Plans a look at a claim.
+pub(super) fn plan(at: Instant, driver: &Arc<Driver>, claimant: &Arc<Claimant>) -> Planned {
     let watch = watch();
+    let watched = Watched { driver: Arc::downgrade(driver), claimant: Arc::downgrade(claimant) };
     watch.timers.plan(at, watched, |at| watch.alarm.set(at))
 }
 
 /// Takes a plan back.
-pub(crate) fn forget(planned: Planned) {
+pub(super) fn forget(planned: Planned) {
     watch().timers.forget(planned);
 }
 
 /// Starts the thread if it does not run yet, so that the first lock does not wait for it.
-pub(crate) fn start() {
+pub(super) fn start() {
     watch();
 }
 

@@ -1,6 +1,6 @@
 //! The mutex: one permit of one.
 
-use crate::driver::{Order, Patience};
+use crate::driver::{Order, Patience, StandingOrder};
 use crate::error::Error;
 use crate::guard::Guard;
 use crate::session::{Owner, Session};
@@ -15,14 +15,18 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Mutex {
     session: Arc<Session>,
-    order: Order,
+    order: StandingOrder,
     owner: Option<Owner>,
 }
 
 impl Mutex {
     pub(crate) fn new(session: Arc<Session>, resource: ResourceName) -> Mutex {
         let order = Order { resource, want: Want::ALL_OF_ONE, policy: HoldPolicy::default(), full_ttl: false, cohort: true };
-        Mutex { session, order, owner: None }
+        Mutex { session, order: StandingOrder::new(order), owner: None }
+    }
+
+    fn with(self, change: impl FnOnce(&mut Order)) -> Mutex {
+        Mutex { order: self.order.with(change), ..self }
     }
 
     /// The resource.
@@ -32,46 +36,39 @@ impl Mutex {
 
     /// How long the store keeps a hold without a renewal: 400 ms to 24 h, default 30 s. A longer one survives longer pauses;
     /// after a crash the next holder waits for its end.
-    pub fn ttl(mut self, ttl: Duration) -> Mutex {
-        self.order.policy.ttl = ttl;
-        self
+    pub fn ttl(self, ttl: Duration) -> Mutex {
+        self.with(|order| order.policy.ttl = ttl)
     }
 
     /// Whether a hold is renewed in the background, at a third of the ttl; default [`Renewal::Auto`].
-    pub fn renew(mut self, renew: Renewal) -> Mutex {
-        self.order.policy.renew = renew;
-        self
+    pub fn renew(self, renew: Renewal) -> Mutex {
+        self.with(|order| order.policy.renew = renew)
     }
 
     /// No renewal is sent later than this after the grant; the lease in force then runs out by itself. Default: no limit.
-    pub fn max_hold(mut self, max_hold: Duration) -> Mutex {
-        self.order.policy.max_hold = Some(max_hold);
-        self
+    pub fn max_hold(self, max_hold: Duration) -> Mutex {
+        self.with(|order| order.policy.max_hold = Some(max_hold))
     }
 
     /// A release keeps others out until this long after the grant; for short jobs that must not run twice. Default zero.
-    pub fn min_hold(mut self, min_hold: Duration) -> Mutex {
-        self.order.policy.min_hold = min_hold;
-        self
+    pub fn min_hold(self, min_hold: Duration) -> Mutex {
+        self.with(|order| order.policy.min_hold = min_hold)
     }
 
     /// Others wait this much longer after a hold that was lost, not after a release. Default zero.
-    pub fn lock_delay(mut self, lock_delay: Duration) -> Mutex {
-        self.order.policy.lock_delay = lock_delay;
-        self
+    pub fn lock_delay(self, lock_delay: Duration) -> Mutex {
+        self.with(|order| order.policy.lock_delay = lock_delay)
     }
 
     /// The whole hold policy at once.
-    pub fn policy(mut self, policy: HoldPolicy) -> Mutex {
-        self.order.policy = policy;
-        self
+    pub fn policy(self, policy: HoldPolicy) -> Mutex {
+        self.with(|order| order.policy = policy)
     }
 
     /// True if an acquire returns only once the full ttl is in force. A waiter's grant starts with what was left of its place
     /// (up to three quarters of the ttl, 6 s at most) and is renewed at once; default false.
-    pub fn full_ttl(mut self, full_ttl: bool) -> Mutex {
-        self.order.full_ttl = full_ttl;
-        self
+    pub fn full_ttl(self, full_ttl: bool) -> Mutex {
+        self.with(|order| order.full_ttl = full_ttl)
     }
 
     /// Whether the hold is passed on within the process, to tasks of the same client that wait for the same resource on the same
@@ -81,9 +78,8 @@ impl Mutex {
     /// the store, up to 16 times or for 50 ms once another process may wait; then that one has its turn. Tokens rise with
     /// each hand-off; among *different* resources they rise in the order of the store's grants only. With false, each acquire
     /// is a claim of its own, in the store's queue like that of any process.
-    pub fn cohort(mut self, cohort: bool) -> Mutex {
-        self.order.cohort = cohort;
-        self
+    pub fn cohort(self, cohort: bool) -> Mutex {
+        self.with(|order| order.cohort = cohort)
     }
 
     /// Lets `owner` enter again while it holds: the same hold, the same token, no word to the store.

@@ -1,7 +1,7 @@
 //! The tasks of this client that want the same resource on the same terms: their line, and the one claim they share.
 //!
 //! A cohort's lock is taken before that of its claim, and held while the claim's machine moves, so that whose turn it is
-//! changes together with what the machine says. It lives in the driver's map while anybody holds or waits.
+//! changes together with what the machine says. It lives while anybody has a handle, holds or waits.
 
 mod waiter;
 
@@ -15,7 +15,6 @@ use leasehold_core::{
     Cohort as Machine, Contention, Failed, Input, Instant, LostWhy, Request, Start, Token, Trouble, Turn, Wait,
 };
 use smallvec::SmallVec;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -57,18 +56,8 @@ pub(super) struct Aftermath {
     /// True if a hold was passed on.
     pub(super) passed_on: bool,
     told: SmallVec<[(Seat, Verdict); 1]>,
-    next: Next,
-}
-
-/// What becomes of a cohort whose claim is over.
-#[derive(Default)]
-enum Next {
-    #[default]
-    Nothing,
-    /// Those who wait share another claim, which asks next.
-    Claim(Arc<Claimant>),
-    /// Nobody is left.
-    Leave,
+    /// The claim that those who wait share from here on; it asks next.
+    pub(super) next: Option<Arc<Claimant>>,
 }
 
 impl Cohort {
@@ -158,17 +147,16 @@ impl Driver {
             Some(Err(why)) => self.dismiss(state, claimant, (why, after)),
             _ => {}
         }
-        after.next = Next::Leave;
         if state.machine.over() {
             let cohort = claimant.cohort.as_ref().expect("a claim that is shared has those who share it");
-            match self.start_claim(cohort, state) {
-                Some(claimant) => after.next = Next::Claim(claimant),
-                None => {
-                    self.dismiss(state, claimant, (&Failed::Trouble(shut_down()), after));
-                    state.machine.over();
-                }
+            after.next = self.start_claim(cohort, state);
+            if after.next.is_some() {
+                return;
             }
+            self.dismiss(state, claimant, (&Failed::Trouble(shut_down()), after));
+            state.machine.over();
         }
+        self.rest(state);
     }
 
     /// Tells everybody in line that nothing will come.
@@ -187,22 +175,32 @@ impl Driver {
         after.told.push((seat, Err(why)));
     }
 
-    /// Does what a step left to do, with no lock held; returns the claim that asks next, if there is another.
-    pub(super) fn finish(self: &Arc<Driver>, cohort: &Arc<Cohort>, after: &mut Aftermath) -> Option<Arc<Claimant>> {
+    /// Nobody holds or waits: whoever comes next begins anew.
+    fn rest(&self, state: &mut State) {
+        (state.spent, state.follows) = (0, false);
+        if let Some(planned) = state.timer.take() {
+            self.timers.forget(planned);
+        }
+    }
+
+    /// Tells those in line what a step left to tell, with no lock held.
+    pub(super) fn finish(self: &Arc<Driver>, after: &mut Aftermath) {
         for (seat, verdict) in after.told.drain(..) {
             if let Err(Ok((claimant, token))) = seat.told.send(verdict) {
                 // It left in the meantime, and nobody else knows of the grant.
                 self.give_back(&claimant, token, false);
             }
         }
-        match std::mem::take(&mut after.next) {
-            Next::Nothing => None,
-            Next::Claim(claimant) => Some(claimant),
-            Next::Leave => {
-                self.leave_map(cohort);
-                None
-            }
-        }
+    }
+
+    /// Those of this client that order the same.
+    pub(super) fn cohort_of(&self, order: &Order) -> Arc<Cohort> {
+        let mut cohorts = self.cohorts();
+        cohorts.get(order).unwrap_or_else(|| {
+            let cohort = Cohort::new(order.clone());
+            cohorts.insert(order.clone(), &cohort);
+            cohort
+        })
     }
 
     /// The claim by which those in line will hold; it asks at its first step. `None` if the client was shut down.
@@ -223,19 +221,6 @@ impl Driver {
         state.claimant.clone()
     }
 
-    fn leave_map(&self, cohort: &Arc<Cohort>) {
-        let mut cohorts = self.cohorts();
-        let Entry::Occupied(place) = cohorts.entry(cohort.order.clone()) else { return };
-        let mut state = cohort.lock();
-        // Somebody may have joined since; or it left before, and others have its place.
-        if Arc::ptr_eq(place.get(), cohort) && state.machine.is_idle() {
-            place.remove();
-            if let Some(planned) = state.timer.take() {
-                self.timers.forget(planned);
-            }
-        }
-    }
-
     /// Ends the waits whose time is over.
     pub(super) fn end_waits(self: &Arc<Driver>, cohort: &Arc<Cohort>) {
         let mut after = Aftermath::default();
@@ -254,7 +239,7 @@ impl Driver {
         if let Some(claimant) = claimant {
             self.drop_unwanted(&claimant, None);
         }
-        self.finish(cohort, &mut after);
+        self.finish(&mut after);
     }
 
     fn plan_waits(self: &Arc<Driver>, cohort: &Arc<Cohort>, state: &mut State) {
@@ -270,7 +255,7 @@ impl Driver {
 
     /// Ends every wait of every cohort: the client is shut down.
     pub(super) fn dismiss_all(self: &Arc<Driver>) {
-        let cohorts: Vec<_> = self.cohorts().values().cloned().collect();
+        let cohorts = self.cohorts().living();
         for cohort in cohorts {
             let mut after = Aftermath::default();
             let mut state = cohort.lock();
@@ -278,7 +263,7 @@ impl Driver {
                 self.dismiss(&mut state, &claimant, (&Failed::Trouble(shut_down()), &mut after));
             }
             drop(state);
-            self.finish(&cohort, &mut after);
+            self.finish(&mut after);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A task in line for a claim that its client shares: how it joins, what it carries, how it leaves.
 
 use super::{Cohort, Seat, Verdict};
-use crate::driver::{Cause, Claimant, Driver, Order, shut_down};
+use crate::driver::{Cause, Claimant, Driver, StandingOrder, shut_down};
 use crate::engine::Route;
 use crate::error::Error;
 use crate::observer::{Failure, What};
@@ -14,21 +14,19 @@ use tokio::sync::oneshot;
 
 impl Driver {
     /// Joins those who want the same.
-    pub(in crate::driver) fn join<'a>(self: &'a Arc<Driver>, order: &Order, give_up: Instant) -> Waiter<'a> {
+    pub(in crate::driver) fn join<'a>(self: &'a Arc<Driver>, order: &'a StandingOrder, give_up: Instant) -> Waiter<'a> {
         let now = self.world.now();
         let (told, verdict) = oneshot::channel();
-        let mut cohorts = self.cohorts();
-        let cohort = Arc::clone(cohorts.entry(order.clone()).or_insert_with(|| Cohort::new(order.clone())));
+        let cohort = order.cohort(self);
         let mut state = cohort.lock();
-        drop(cohorts);
         let (ticket, joined) = state.machine.join(Seat { told, since: now }, give_up);
         let claimant = match joined {
-            Joined::Ask => self.start_claim(&cohort, &mut state),
+            Joined::Ask => self.start_claim(cohort, &mut state),
             Joined::Wait | Joined::Prepare => state.claimant.clone(),
         };
         let mut request = None;
         if let Some(claimant) = claimant {
-            self.plan_waits(&cohort, &mut state);
+            self.plan_waits(cohort, &mut state);
             // Before anybody can be told what became of it.
             self.show(&claimant, (Duration::ZERO, None), What::Attempt);
             let prepare = joined == Joined::Prepare && state.is_to_be_refreshed(&claimant.lock(), now);
@@ -43,7 +41,6 @@ impl Driver {
             let alone = state.machine.dismiss();
             state.machine.over();
             drop((state, alone));
-            self.leave_map(&cohort);
         }
         let asks = request.as_ref().map(|(claimant, request)| (Arc::clone(claimant), request.no));
         Waiter { driver: self, cohort, ticket, verdict, asks, request, waits: true }
@@ -105,7 +102,7 @@ impl Drop for Carried<'_> {
 /// A task in line, which leaves it when it is dropped.
 pub(in crate::driver) struct Waiter<'a> {
     driver: &'a Arc<Driver>,
-    cohort: Arc<Cohort>,
+    cohort: &'a Arc<Cohort>,
     ticket: Ticket,
     verdict: oneshot::Receiver<Verdict>,
     /// The ask of the shared claim that travels with this task, until it is answered.
@@ -154,7 +151,7 @@ impl Drop for Waiter<'_> {
                 self.driver.give_back(&claimant, token, false);
                 self.asks.take().into_iter().for_each(|asked| self.driver.ask_anew(asked));
             }
-            _ => self.driver.leave(&self.cohort, self.ticket, self.asks.take()),
+            _ => self.driver.leave(self.cohort, self.ticket, self.asks.take()),
         }
     }
 }

@@ -139,7 +139,7 @@ pub(super) fn reply(value: Value) -> Reply {
         Value::BulkString(bytes) => Reply::Bytes(bytes),
         Value::SimpleString(text) => Reply::Bytes(text.into_bytes()),
         Value::VerbatimString { text, .. } => Reply::Bytes(text.into_bytes()),
-        Value::Okay => Reply::Bytes(b"OK".to_vec()),
+        Value::Okay => Reply::Ok,
         Value::Boolean(yes) => Reply::Int(i64::from(yes)),
         Value::Double(number) => Reply::Bytes(number.to_string().into_bytes()),
         Value::Array(items) | Value::Set(items) => Reply::List(items.into_iter().map(reply).collect()),

@@ -12,7 +12,7 @@ use leasehold_core::Instant;
 use leasehold_wire::{ALL, Call, NativeClaim, Reply, raise};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -79,7 +79,7 @@ const OLDEST: u32 = 7;
 const MENDED_BY_NO_PROTOCOL: [&str; 4] = ["LOADING", "MASTERDOWN", "NOAUTH", "WRONGPASS"];
 
 /// The name by which a server knows a script.
-static HASHES: LazyLock<HashMap<&'static str, String>> =
+static HASHES: LazyLock<FxHashMap<&'static str, String>> =
     LazyLock::new(|| ALL.iter().map(|script| (script.name, redis::Script::new(script.source).get_hash().to_owned())).collect());
 
 /// Connects and shakes hands: in RESP3 if the server speaks it, else in RESP2 without pushes.
@@ -288,7 +288,7 @@ impl Link {
         let mut set = Cmd::with_capacity(6, 32 + claim.lock.len() + claim.value.len());
         set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
         let get = (!self.hears()).then(|| word("GET", &claim.lock));
-        self.many([set, word("INCR", &claim.counter)].into_iter().chain(get), io_deadline)
+        self.many([set, word("INCR", claim.counter)].into_iter().chain(get), io_deadline)
     }
 
     async fn one(
@@ -322,6 +322,6 @@ fn eval(call: &Call, command: &str, script: &str) -> Cmd {
     let texts = call.keys.iter().chain(&call.args);
     let mut eval =
         Cmd::with_capacity(3 + call.keys.len() + call.args.len(), 16 + script.len() + texts.map(String::len).sum::<usize>());
-    eval.arg(command).arg(script).arg(call.keys.len()).arg(&call.keys).arg(&call.args);
+    eval.arg(command).arg(script).arg(call.keys.len()).arg(&call.keys[..]).arg(&call.args[..]);
     eval
 }

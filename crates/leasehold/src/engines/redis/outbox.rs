@@ -32,6 +32,8 @@ const ENOUGH: usize = 3;
 /// So many pipelines are handed over at a time. The crate has room for more, so each is handed over when it is first polled, and
 /// all stay in order.
 const MOST_PIPELINES: usize = BACKLOG / 4;
+/// So many empty pipelines are kept for their room.
+const KEPT: usize = 16;
 /// The crate's room for pipelines that were not written.
 pub(super) const BACKLOG: usize = 4096;
 
@@ -46,12 +48,13 @@ pub(super) struct Outbox {
 
 #[derive(Default)]
 struct State {
-    /// What goes out next, and whose it is.
+    /// All that are under way, in order.
+    calls: VecDeque<Posted>,
+    /// How many of them each pipeline has that was handed over, in order.
+    flying: VecDeque<usize>,
+    /// What goes out next: the last of the calls, so many.
     pipeline: Pipeline,
-    next: Vec<Posted>,
-    /// Whose the pipelines are that were handed over, in order.
-    flying: VecDeque<Vec<Posted>>,
-    under_way: usize,
+    next: usize,
     /// How many were under way at a time, of late.
     crowd: usize,
     /// True while the next pipeline waits for its turn.
@@ -107,10 +110,10 @@ impl Outbox {
             state.pipeline.add_command(command);
         }
         let commands = state.pipeline.len() - before;
-        state.next.push(Posted { commands, io_deadline, seen: self.grip.received(), told: Some(told), rescue });
-        state.under_way += 1;
-        state.crowd = state.crowd.max(state.under_way);
-        let stir = state.next.len() == 1 || state.has_enough();
+        state.calls.push_back(Posted { commands, io_deadline, seen: self.grip.received(), told: Some(told), rescue });
+        state.next += 1;
+        state.crowd = state.crowd.max(state.calls.len());
+        let stir = state.next == 1 || state.has_enough();
         drop(state);
         self.ledger.stir();
         if stir {
@@ -121,7 +124,7 @@ impl Outbox {
 
     /// True if calls are under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.lock().under_way > 0
+        !self.lock().calls.is_empty()
     }
 
     /// Ends overdue calls, and the connection if nothing came in on it since they were made; returns what must go out all the
@@ -129,8 +132,7 @@ impl Outbox {
     pub(super) fn look(&self, now: Instant) -> Vec<Rescue> {
         let mut due = Vec::new();
         let mut state = self.lock();
-        let State { flying, next, .. } = &mut *state;
-        for posted in flying.iter_mut().flatten().chain(next).filter(|posted| posted.is_due(now)) {
+        for posted in state.calls.iter_mut().filter(|posted| posted.is_due(now)) {
             if let Some(told) = posted.told.take() {
                 let silent = posted.io_deadline <= now && posted.seen == self.grip.received();
                 due.push((told, silent, posted.rescue.take()));
@@ -151,41 +153,39 @@ impl Outbox {
         rescues
     }
 
-    /// The next pipeline, if it is time for it, and of how many commands.
+    /// The next pipeline, if it is time for it; what comes after it is gathered in `empty`.
     ///
     /// Every task that can run now goes first, once per pipeline and only if other calls are under way: what they have to send
     /// leaves in the same system call.
-    fn take_next(&self) -> Option<(Pipeline, usize)> {
+    fn take_next(&self, empty: &mut Pipeline) -> bool {
         let mut state = self.lock();
-        if state.next.is_empty() || state.flying.len() >= MOST_PIPELINES {
-            return None;
+        if state.next == 0 || state.flying.len() >= MOST_PIPELINES {
+            return false;
         }
         if !state.has_enough() {
             if !std::mem::replace(&mut state.waits, true) {
                 self.turns.ask();
             }
             if !self.turns.are_over() {
-                return None;
+                return false;
             }
         }
         state.waits = false;
-        state.crowd = state.under_way.max(state.crowd - state.crowd / 8);
-        let size = state.pipeline.len();
-        let pipeline = std::mem::replace(&mut state.pipeline, Pipeline::with_capacity(size));
-        let calls = state.next.len();
-        let calls = std::mem::replace(&mut state.next, Vec::with_capacity(calls));
+        state.crowd = state.calls.len().max(state.crowd - state.crowd / 8);
+        std::mem::swap(&mut state.pipeline, empty);
+        let calls = std::mem::take(&mut state.next);
         state.flying.push_back(calls);
-        Some((pipeline, size))
+        true
     }
 
     /// Hands its answers to each call of the first pipeline that is under way.
-    fn deliver(&self, values: RedisResult<Vec<Value>>) {
+    fn deliver(&self, values: RedisResult<Vec<Value>>, answered: &mut Vec<Posted>) {
         let mut state = self.lock();
-        let calls = state.flying.pop_front().unwrap_or_default();
-        state.under_way -= calls.len();
+        let calls = state.flying.pop_front().unwrap_or(0);
+        answered.extend(state.calls.drain(..calls));
         drop(state);
         let mut values = values.map(|values| values.into_iter().map(fault::reply)).map_err(|error| fault::of_crate(&error));
-        for Posted { commands, told, .. } in calls {
+        for Posted { commands, told, .. } in answered.drain(..) {
             let answer = match &mut values {
                 Ok(replies) => Ok(replies.take(commands).collect::<Replies>()).and_then(|replies| {
                     // Fewer came than were asked for: none of the rest is anybody's.
@@ -220,7 +220,7 @@ impl Outbox {
 
 impl State {
     fn has_enough(&self) -> bool {
-        self.next.len() * ENOUGH >= self.crowd
+        self.next * ENOUGH >= self.crowd
     }
 }
 
@@ -232,30 +232,53 @@ pub(super) struct Pump {
     traffic: BoxFuture<'static, ()>,
     bell: Arc<Bell>,
     /// The answers to the pipelines under way, in order.
-    flying: VecDeque<BoxFuture<'static, RedisResult<Vec<Value>>>>,
+    flying: VecDeque<BoxFuture<'static, Answers>>,
+    /// Room that was used before.
+    empty: Vec<Pipeline>,
+    answered: Vec<Posted>,
 }
+
+/// The answers to a pipeline, and that pipeline.
+type Answers = (RedisResult<Vec<Value>>, Pipeline);
 
 impl Pump {
     pub(super) fn new(outbox: Arc<Outbox>, connection: MultiplexedConnection, traffic: BoxFuture<'static, ()>) -> Pump {
-        Pump { outbox, connection, traffic, bell: Arc::default(), flying: VecDeque::new() }
+        Pump {
+            outbox,
+            connection,
+            traffic,
+            bell: Arc::default(),
+            flying: VecDeque::new(),
+            empty: Vec::new(),
+            answered: Vec::new(),
+        }
     }
 
     fn deliver(&mut self, cx: &mut Context<'_>) {
         while let Some(first) = self.flying.front_mut()
-            && let Poll::Ready(values) = first.poll_unpin(cx)
+            && let Poll::Ready((values, mut pipeline)) = first.poll_unpin(cx)
         {
             self.flying.pop_front();
-            self.outbox.deliver(values);
+            self.outbox.deliver(values, &mut self.answered);
+            if self.empty.len() < KEPT {
+                pipeline.clear();
+                self.empty.push(pipeline);
+            }
         }
     }
 
     /// True if something was handed over.
     fn hand_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some((pipeline, size)) = self.outbox.take_next() else { return false };
+        let mut pipeline = self.empty.pop().unwrap_or_default();
+        if !self.outbox.take_next(&mut pipeline) {
+            self.empty.push(pipeline);
+            return false;
+        }
         let mut connection = self.connection.clone();
-        let mut answers = async move { connection.send_packed_commands(&pipeline, 0, size).await }.boxed();
-        if let Poll::Ready(values) = answers.poll_unpin(cx) {
-            answers = ready(values).boxed();
+        let answers = async move { (connection.send_packed_commands(&pipeline, 0, pipeline.len()).await, pipeline) };
+        let mut answers = answers.boxed();
+        if let Poll::Ready(over) = answers.poll_unpin(cx) {
+            answers = ready(over).boxed();
         }
         self.flying.push_back(answers);
         true
