@@ -182,7 +182,8 @@ impl Inner {
         let listen = Some((self.target.space.channel(self.client), on_push));
         let io_deadline = self.world.now() + CONNECT;
         let id = LinkId { side, generation };
-        link::open(&self.target, Purpose { id, ledger: self.ledger.clone(), listen, io_deadline }).await
+        link::open(&self.target, Purpose { id, world: self.world.clone(), ledger: self.ledger.clone(), listen, io_deadline })
+            .await
     }
 
     pub(super) fn install(&self, greeting: &Greeting) {
@@ -234,8 +235,9 @@ impl Inner {
                 return;
             }
             let channel = inner.target.space.channel(inner.client);
-            let moved = driver.listen(&channel, caller.is_none());
-            let moved = inner.world.until(inner.world.now() + CONNECT, moved).await;
+            let io_deadline = inner.world.now() + CONNECT;
+            let moved = driver.listen(&channel, caller.is_none(), io_deadline);
+            let moved = inner.world.until(io_deadline, moved).await;
             if caller.is_none() && moved == Some(true) {
                 // Nobody heard what was said meanwhile.
                 inner.tell(Notice::LinkUp);

@@ -6,6 +6,7 @@ use super::ledger::Ledger;
 use super::outbox::{BACKLOG, Outbox, Pump, Replies, Verdict};
 use super::stream::{self, Grip};
 use crate::error::Error;
+use crate::world::World;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, Map, select};
 use leasehold_core::Instant;
@@ -14,7 +15,6 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
 use rustc_hash::FxHashMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use tokio::sync::oneshot::error::RecvError;
 
@@ -40,7 +40,7 @@ pub(super) struct Link {
     pub(super) grip: Arc<Grip>,
     pub(super) outbox: Arc<Outbox>,
     connection: MultiplexedConnection,
-    hears: AtomicBool,
+    world: World,
 }
 
 /// What a handshake found out.
@@ -65,6 +65,7 @@ pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
 /// What a connection is opened for.
 pub(super) struct Purpose {
     pub(super) id: LinkId,
+    pub(super) world: World,
     pub(super) ledger: Arc<Ledger>,
     /// The channel to subscribe to, and who gets what is said there.
     pub(super) listen: Option<(String, OnPush)>,
@@ -130,7 +131,7 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
     let outbox = Outbox::new(grip.clone(), purpose.ledger.clone());
     let pump = Pump::new(outbox.clone(), connection.clone(), traffic.boxed());
-    let link = Link { id: purpose.id, grip, outbox, connection, hears: AtomicBool::new(false) };
+    let link = Link { id: purpose.id, grip, outbox, connection, world: purpose.world.clone() };
     Ok((Arc::new(link), pump.boxed()))
 }
 
@@ -187,7 +188,7 @@ async fn talk(target: &Target, purpose: &Purpose, link: Arc<Link>) -> Result<(u6
     let answer = link.call(&raise(&target.space), purpose.io_deadline).await.map_err(to_error)?;
     let counter = leasehold_wire::counter(answer).map_err(|malformed| to_error(malformed.into()))?;
     let pushes = match &purpose.listen {
-        Some((channel, _)) => link.listen(channel, true).await,
+        Some((channel, _)) => link.listen(channel, true, purpose.io_deadline).await,
         None => false,
     };
     Ok((counter, pushes, warnings(&replies[2])))
@@ -243,21 +244,21 @@ fn warnings(memory: &Reply) -> Vec<String> {
 impl Link {
     /// True if the client's channel is heard on this connection.
     pub(super) fn hears(&self) -> bool {
-        self.hears.load(Ordering::Acquire)
+        self.outbox.hears()
     }
 
-    /// Subscribes to `channel`, or unsubscribes; false if the server refuses.
-    pub(super) async fn listen(&self, channel: &str, yes: bool) -> bool {
+    /// Subscribes to `channel`, or unsubscribes; false if the server refuses, or does not answer in time.
+    // It does not go by the outbox, so it would go before the claims that wait there.
+    pub(super) async fn listen(&self, channel: &str, yes: bool, io_deadline: Instant) -> bool {
         let mut connection = self.connection.clone();
-        if !yes {
-            // Before the server knows: a claim that goes out from here on cannot rely on it.
-            self.hears.store(false, Ordering::Release);
+        if yes {
+            let done = connection.subscribe(channel).await.is_ok();
+            self.outbox.set_hears(done);
+            return done;
         }
-        let done = if yes { connection.subscribe(channel).await } else { connection.unsubscribe(channel).await };
-        if yes && done.is_ok() {
-            self.hears.store(true, Ordering::Release);
-        }
-        done.is_ok()
+        // A claim that is made from here on does not rely on it. Those before did: they are answered first.
+        self.outbox.set_hears(false);
+        self.many([word("GET", channel)], io_deadline).await.is_ok() && connection.unsubscribe(channel).await.is_ok()
     }
 
     /// Calls a script by its hash; if the server does not know it, nothing was executed, and the same call goes out once more,
@@ -275,7 +276,8 @@ impl Link {
     ) -> Result<Reply, Fault> {
         let what = call.script.name;
         match self.one((eval(call, "EVALSHA", &HASHES[what]), what), io_deadline, rescue.clone()).await {
-            Err(fault) if fault.says("NOSCRIPT") => {
+            // Past its deadline, a release may have gone out, and no claim may follow it.
+            Err(fault) if fault.says("NOSCRIPT") && self.world.now() < io_deadline => {
                 Box::pin(self.one((eval(call, "EVAL", call.script.source), what), io_deadline, rescue)).await
             }
             result => result,
@@ -287,8 +289,8 @@ impl Link {
     pub(super) fn native(&self, claim: &NativeClaim, io_deadline: Instant) -> Answers {
         let mut set = Cmd::with_capacity(6, 32 + claim.lock.len() + claim.value.len());
         set.arg("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
-        let get = (!self.hears()).then(|| word("GET", &claim.lock));
-        self.many([set, word("INCR", claim.counter)].into_iter().chain(get), io_deadline)
+        let get = |hears: bool| (!hears).then(|| word("GET", &claim.lock));
+        self.answers(|hears| [set, word("INCR", claim.counter)].into_iter().chain(get(hears)), io_deadline)
     }
 
     async fn one(
@@ -297,7 +299,7 @@ impl Link {
         io_deadline: Instant,
         rescue: Option<Arc<Call>>,
     ) -> Result<Reply, Fault> {
-        let verdict = self.outbox.post([command], io_deadline, rescue);
+        let verdict = self.outbox.post(|_| [command], io_deadline, rescue);
         match verdict.await.unwrap_or(Err(Fault::Lost))?.pop().unwrap_or(Reply::Nil) {
             refusal @ Reply::Error(..) => Err(Fault::refused(refusal, what)),
             answer => Ok(answer),
@@ -307,6 +309,10 @@ impl Link {
     /// Sends commands in one write; each has its own answer, which may be an error.
     // Posted here, so that no future carries the commands: they are larger than all the rest of it.
     pub(super) fn many(&self, commands: impl IntoIterator<Item = Cmd>, io_deadline: Instant) -> Answers {
+        self.answers(|_| commands, io_deadline)
+    }
+
+    fn answers<C: IntoIterator<Item = Cmd>>(&self, commands: impl FnOnce(bool) -> C, io_deadline: Instant) -> Answers {
         let or_lost: fn(_) -> _ = |verdict: Result<_, RecvError>| verdict.unwrap_or(Err(Fault::Lost));
         self.outbox.post(commands, io_deadline, None).map(or_lost)
     }
@@ -324,4 +330,33 @@ fn eval(call: &Call, command: &str, script: &str) -> Cmd {
         Cmd::with_capacity(3 + call.keys.len() + call.args.len(), 16 + script.len() + texts.map(String::len).sum::<usize>());
     eval.arg(command).arg(script).arg(call.keys.len()).arg(&call.keys[..]).arg(&call.args[..]);
     eval
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outbox::tests::{outbox, serve};
+    use super::*;
+    use futures_util::future::join;
+
+    #[tokio::test]
+    async fn a_claim_that_relies_on_the_channel_is_answered_before_it_is_left() {
+        let (outbox, pump, connection, server) = outbox().await;
+        let (id, grip) = (LinkId { side: Side::Driver, generation: 1 }, Arc::default());
+        let link = Link { id, grip, outbox, connection, world: World::with_thread("leasehold-test").unwrap() };
+        link.outbox.set_hears(true);
+        let claim = |counter| NativeClaim { lock: "l".to_owned(), value: "v".to_owned(), px_ms: 1, counter };
+        let before = link.native(&claim("heard"), Instant::FAR);
+        let mut left = Box::pin(link.listen("c", false, Instant::FAR));
+        // The pump has not moved yet.
+        assert!((&mut left).now_or_never().is_none());
+        let after = link.native(&claim("unheard"), Instant::FAR);
+        let moved = async {
+            let all = join(left, join(before, after));
+            let Either::Left(((done, _), pump)) = select(all, pump).await else { panic!("the connection ended") };
+            assert!(done);
+            drop(pump);
+        };
+        let (asked, ()) = join(serve(server), moved).await;
+        assert_eq!(asked, ["SET", "INCR", "GET", "SET", "INCR", "GET", "UNSUBSCRIBE"]);
+    }
 }

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::sync::{Notify, oneshot};
+use tokio::task::unconstrained;
 
 /// The answers to the commands of one call.
 pub(super) type Replies = SmallVec<[Reply; 2]>;
@@ -29,11 +30,11 @@ pub(super) type Verdict = oneshot::Receiver<Result<Replies, Fault>>;
 
 /// This part of what is under way is worth a pipeline of its own: the server works on it while the rest is made.
 const ENOUGH: usize = 3;
-/// So many pipelines are handed over at a time. The crate has room for more, so each is handed over when it is first polled, and
-/// all stay in order.
+/// So many pipelines are handed over at a time: the crate has room for more.
 const MOST_PIPELINES: usize = BACKLOG / 4;
-/// So many empty pipelines are kept for their room.
+/// So many empty pipelines are kept for their room, and room for so many calls: what a crowd needed once is given back.
 const KEPT: usize = 16;
+const ROOM: usize = 1024;
 /// The crate's room for pipelines that were not written.
 pub(super) const BACKLOG: usize = 4096;
 
@@ -59,6 +60,8 @@ struct State {
     crowd: usize,
     /// True while the next pipeline waits for its turn.
     waits: bool,
+    /// True if the client's channel is heard on this connection.
+    hears: bool,
     closed: bool,
 }
 
@@ -93,10 +96,20 @@ impl Outbox {
         self.state.lock().expect("nothing panics under this lock")
     }
 
-    /// Makes a call. It goes out behind all that were made before, even if nobody waits for its answer any more.
-    pub(super) fn post(
+    /// True if the client's channel is heard on this connection.
+    pub(super) fn hears(&self) -> bool {
+        self.lock().hears
+    }
+
+    pub(super) fn set_hears(&self, hears: bool) {
+        self.lock().hears = hears;
+    }
+
+    /// Makes a call, of other commands where the client's channel is not heard. It goes out behind all that were made before,
+    /// even if nobody waits for its answer any more.
+    pub(super) fn post<C: IntoIterator<Item = Cmd>>(
         &self,
-        commands: impl IntoIterator<Item = Cmd>,
+        commands: impl FnOnce(bool) -> C,
         io_deadline: Instant,
         rescue: Option<Arc<Call>>,
     ) -> Verdict {
@@ -106,7 +119,7 @@ impl Outbox {
             return verdict;
         }
         let before = state.pipeline.len();
-        for command in commands {
+        for command in commands(state.hears) {
             state.pipeline.add_command(command);
         }
         let commands = state.pipeline.len() - before;
@@ -171,7 +184,7 @@ impl Outbox {
             }
         }
         state.waits = false;
-        state.crowd = state.calls.len().max(state.crowd - state.crowd / 8);
+        state.crowd = state.calls.len().max(state.crowd - state.crowd.div_ceil(8));
         std::mem::swap(&mut state.pipeline, empty);
         let calls = std::mem::take(&mut state.next);
         state.flying.push_back(calls);
@@ -183,6 +196,9 @@ impl Outbox {
         let mut state = self.lock();
         let calls = state.flying.pop_front().unwrap_or(0);
         answered.extend(state.calls.drain(..calls));
+        if state.calls.is_empty() {
+            state.calls.shrink_to(ROOM);
+        }
         drop(state);
         let mut values = values.map(|values| values.into_iter().map(fault::reply)).map_err(|error| fault::of_crate(&error));
         for Posted { commands, told, .. } in answered.drain(..) {
@@ -260,7 +276,8 @@ impl Pump {
         {
             self.flying.pop_front();
             self.outbox.deliver(values, &mut self.answered);
-            if self.empty.len() < KEPT {
+            self.answered.shrink_to(ROOM);
+            if self.empty.len() < KEPT && pipeline.len() <= ROOM {
                 pipeline.clear();
                 self.empty.push(pipeline);
             }
@@ -276,7 +293,9 @@ impl Pump {
         }
         let mut connection = self.connection.clone();
         let answers = async move { (connection.send_packed_commands(&pipeline, 0, pipeline.len()).await, pipeline) };
-        let mut answers = answers.boxed();
+        // It must leave when it is first polled, or the next would leave before it: a task that has had its share would be told
+        // to wait there.
+        let mut answers = unconstrained(answers).boxed();
         if let Poll::Ready(over) = answers.poll_unpin(cx) {
             answers = ready(over).boxed();
         }
@@ -377,5 +396,105 @@ impl Turns {
         })
         .await;
         self.over.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use futures_util::future::{join, select};
+    use futures_util::task::noop_waker;
+    use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, cmd};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::task::coop;
+
+    /// Answers everything until the connection ends; the commands in order.
+    pub(in crate::engines::redis) async fn serve(mut stream: DuplexStream) -> Vec<String> {
+        let (mut asked, mut bytes) = (Vec::new(), vec![0; 65536]);
+        while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+            let text = String::from_utf8_lossy(&bytes[..read]).into_owned();
+            for command in text.split('*').skip(1) {
+                let name = command.split("\r\n").nth(2).unwrap_or_default();
+                asked.push(name.to_owned());
+                let farewell = ">3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n";
+                let answer = if name == "UNSUBSCRIBE" { farewell } else { "+OK\r\n" };
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return asked;
+                }
+            }
+        }
+        asked
+    }
+
+    /// An outbox with its pump, and both ends of its connection.
+    pub(in crate::engines::redis) async fn outbox() -> (Arc<Outbox>, Pump, MultiplexedConnection, DuplexStream) {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let config = config.set_pipeline_buffer_size(BACKLOG).set_push_sender(|_| Ok::<(), ()>(()));
+        let info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
+        let greeted = async {
+            theirs.read(&mut [0; 1024]).await.unwrap();
+            theirs.write_all(b"+OK\r\n").await.unwrap();
+        };
+        let (opened, ()) = join(MultiplexedConnection::new_with_config(&info, ours, config), greeted).await;
+        let (connection, traffic) = opened.unwrap();
+        let outbox = Outbox::new(Arc::new(Grip::default()), Arc::default());
+        (outbox.clone(), Pump::new(outbox, connection.clone(), traffic.boxed()), connection, theirs)
+    }
+
+    fn poll(pump: &mut Pump) {
+        let _ = pump.poll_unpin(&mut Context::from_waker(&noop_waker()));
+    }
+
+    fn post(outbox: &Outbox, name: &str) -> Verdict {
+        outbox.post(|_| [cmd(name)], Instant::FAR, None)
+    }
+
+    #[tokio::test]
+    async fn calls_leave_in_order_even_if_the_task_has_had_its_share() {
+        let (outbox, mut pump, _, server) = outbox().await;
+        let first = post(&outbox, "FIRST");
+        poll(&mut pump);
+        let claim = post(&outbox, "CLAIM");
+        poll_fn(|cx| {
+            while let Poll::Ready(share) = coop::poll_proceed(cx) {
+                share.made_progress();
+            }
+            poll(&mut pump);
+            Poll::Ready(())
+        })
+        .await;
+        tokio::task::yield_now().await;
+        let release = post(&outbox, "RELEASE");
+        poll(&mut pump);
+        let moved = async {
+            for verdict in [first, claim, release] {
+                select(verdict, &mut pump).await;
+            }
+            drop(pump);
+        };
+        let (asked, ()) = join(serve(server), moved).await;
+        assert_eq!(asked, ["FIRST", "CLAIM", "RELEASE"]);
+    }
+
+    #[tokio::test]
+    async fn a_lone_call_goes_at_once_even_after_a_crowd() {
+        let (outbox, mut pump, _, server) = outbox().await;
+        tokio::spawn(serve(server));
+        let crowd: Vec<_> = (0..64).map(|_| post(&outbox, "CROWD")).collect();
+        poll(&mut pump);
+        let turns = tokio::spawn(outbox.clone().keep_turns());
+        for verdict in crowd {
+            select(verdict, &mut pump).await;
+        }
+        for _ in 0..100 {
+            select(post(&outbox, "ALONE"), &mut pump).await;
+        }
+        turns.abort();
+        // Nobody keeps the turns any more: a call that waited for one would stay.
+        let verdict = post(&outbox, "ALONE");
+        poll(&mut pump);
+        assert_eq!(outbox.lock().next, 0, "it left when the pump was polled");
+        select(verdict, &mut pump).await;
     }
 }

@@ -151,7 +151,9 @@ async fn ask_by_script(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<O
             Claimed::Queued(obstacle) => Outcome::Reply(ClaimReply::Queued(contention(&obstacle))),
             Claimed::Busy(obstacle) => Outcome::Reply(ClaimReply::Busy(contention(&obstacle))),
             Claimed::Stale => Outcome::Reply(ClaimReply::Stale),
-            Claimed::Again => continue,
+            // Past its deadline, a release may have gone out, and no claim may follow it.
+            Claimed::Again if inner.world.now() < call.io_deadline => continue,
+            Claimed::Again => return Err(Fault::Late),
         });
     }
     Err(Fault::Late)
