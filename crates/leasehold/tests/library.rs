@@ -1,7 +1,11 @@
 //! What the library promises to its users, on the in-memory engine that can expire, freeze and fail on demand.
 
+use leasehold::engine::{Answer, Capabilities, ClaimCall, Engine, Inspection, Listener, ReleaseCall, RenewCall};
 use leasehold::engines::memory::MemoryStore;
-use leasehold::{Client, Error, ErrorKind, GuardState, LostWhy, Observed, Observer, Owner, Released, Renewal, blocking};
+use leasehold::{
+    Client, Error, ErrorKind, GuardState, Instant, LostWhy, Observed, Observer, Owner, Released, Renewal, ResourceName, blocking,
+};
+use leasehold_core::{ClaimReply, ReleaseReply, RenewReply};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -464,4 +468,73 @@ fn the_blocking_face_goes_on_for_long_inside_one_poll_of_a_task() {
         });
     });
     assert!(done.recv_timeout(SOON).expect("it must not wait for the scheduler that it keeps from running"));
+}
+
+/// An engine whose first claim is stopped for a while before it leaves, with the thread that sends it.
+#[derive(Debug)]
+struct Halting {
+    inner: Arc<dyn Engine>,
+    halt: Mutex<Option<Duration>>,
+}
+
+impl Engine for Halting {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn claim(&self, call: ClaimCall) -> Answer<ClaimReply> {
+        let halt = self.halt.lock().unwrap().take();
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            halt.into_iter().for_each(std::thread::sleep);
+            inner.claim(call).await
+        })
+    }
+
+    fn renew(&self, call: RenewCall) -> Answer<RenewReply> {
+        self.inner.renew(call)
+    }
+
+    fn release(&self, call: ReleaseCall) -> Answer<ReleaseReply> {
+        self.inner.release(call)
+    }
+
+    fn inspect(&self, resource: ResourceName, io_deadline: Instant) -> Answer<Inspection> {
+        self.inner.inspect(resource, io_deadline)
+    }
+
+    fn list(&self, io_deadline: Instant) -> Answer<Vec<Inspection>> {
+        self.inner.list(io_deadline)
+    }
+
+    fn listen(&self, listener: Listener) {
+        self.inner.listen(listener);
+    }
+
+    fn close(&self) -> Answer<()> {
+        self.inner.close()
+    }
+}
+
+async fn an_ask_that_leaves_behind_its_release(cohort: bool) {
+    let store = MemoryStore::new();
+    let of_halting = store.clone();
+    let engine = |context: leasehold::engine::Context| async move {
+        let inner = of_halting.engine(&context.world, context.client, context.about);
+        // Longer than the wait, after which the claim is given up and released.
+        Ok(Arc::new(Halting { inner, halt: Mutex::new(Some(Duration::from_millis(1_500))) }) as Arc<dyn Engine>)
+    };
+    let client = Client::builder().connect_with(engine).await.unwrap();
+    let lock = client.mutex("a").unwrap().ttl(Duration::from_secs(3)).cohort(cohort);
+    let outcome = lock.acquire_timeout(Duration::from_millis(300)).await;
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable);
+    let left = std::time::Instant::now();
+    nothing_left(&client_of(&store).await).await;
+    assert!(left.elapsed() < Duration::from_millis(2_500), "only its lease ended it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ask_that_leaves_behind_its_release_is_released_again() {
+    an_ask_that_leaves_behind_its_release(false).await;
+    an_ask_that_leaves_behind_its_release(true).await;
 }

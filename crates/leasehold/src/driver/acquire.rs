@@ -6,6 +6,7 @@ use super::{Cause, Claimant, Driver};
 use crate::engine::Route;
 use crate::error::Error;
 use crate::guard::Released;
+use crate::world::World;
 use futures_util::future::{Either, join, select};
 use leasehold_core::{
     Failed, HoldPolicy, Input, Instant, Reply, ReqNo, Request, ResourceName, Start, Token, Trouble, Verb, Wait, Want,
@@ -15,6 +16,9 @@ use std::ops::Deref;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+/// How long a release that nobody waits for may take.
+const LATE_RELEASE: Duration = Duration::from_secs(2);
 
 /// What is to be acquired, and how. Those of a client that order the same share one claim.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -111,9 +115,8 @@ impl Driver {
         let claimant = Arc::clone(&pending.claimant);
         if let Some(request) = self.first_request(&claimant) {
             pending.asks = Some(request.no);
-            if let Some(reply) = self.answer(&claimant, request).await {
-                self.step(&claimant, Input::Reply(request.no, reply));
-            }
+            let reply = self.answer(&claimant, request).await;
+            self.ask_ended(&claimant, request.no, reply);
         }
         let outcome = claimant.until(|inner| inner.outcome.clone()).await;
         pending.undo = outcome.is_err();
@@ -138,6 +141,29 @@ impl Driver {
             Either::Left((reply, _)) => Some(reply),
             Either::Right(_) => None,
         }
+    }
+
+    /// An ask that travelled with a task was answered, or is gone unanswered.
+    ///
+    /// A task may be stopped while it sends, for longer than anybody waits: what it sends then leaves behind the release of its
+    /// claim, and is released once more.
+    pub(super) fn ask_ended(self: &Arc<Driver>, claimant: &Arc<Claimant>, no: ReqNo, reply: Option<Reply<Error>>) {
+        let late = claimant.lock().is_released_before(no);
+        if let Some(reply) = reply {
+            self.step(claimant, Input::Reply(no, reply));
+        }
+        if late {
+            self.release_again(claimant);
+        }
+    }
+
+    pub(super) fn release_again(self: &Arc<Driver>, claimant: &Arc<Claimant>) {
+        let (driver, claimant) = (Arc::clone(self), Arc::clone(claimant));
+        let request =
+            Request { no: ReqNo(0), verb: Verb::Release { keep: Duration::ZERO }, io_deadline: self.world.now() + LATE_RELEASE };
+        let release = async move { drop(driver.send(&claimant, request, Route::Caller).await) };
+        // By the way of the ask, so that it goes out behind it.
+        if self.at_home() { World::spawn_beside(release) } else { self.world.spawn(release) }
     }
 
     /// Gives a hold back and waits for the store's answer, for one beat at most.
@@ -221,8 +247,10 @@ impl<'a> Pending<'a> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if self.undo {
+            let cancel = self.asks.map_or(Input::Cancel, Input::Abandon);
+            self.asks.into_iter().for_each(|no| self.driver.ask_ended(&self.claimant, no, None));
             // If that ask was answered, or was given up, this is a cancel like any other.
-            self.driver.step(&self.claimant, self.asks.map_or(Input::Cancel, Input::Abandon));
+            self.driver.step(&self.claimant, cancel);
         }
     }
 }

@@ -180,6 +180,12 @@ impl Inner {
         self.near_max_hold = None;
     }
 
+    /// True if the claim was released while this ask was under way.
+    pub(super) fn is_released_before(&self, no: ReqNo) -> bool {
+        let over = self.machine.is_ending() || self.done && !self.detached;
+        over && !self.machine.awaits(no)
+    }
+
     pub(super) fn count_ask(&mut self, verb: Verb) {
         if matches!(verb, Verb::Claim(_)) {
             self.asks += 1;

@@ -56,6 +56,9 @@ impl Driver {
             self.show(claimant, (waited, None), What::Failed(Failure::Cancelled));
         }
         drop(state);
+        // What is released from here on goes out behind the ask, which is gone.
+        let late = asks.as_ref().filter(|(claimant, no)| claimant.lock().is_released_before(*no));
+        late.into_iter().for_each(|(claimant, _)| self.release_again(claimant));
         if let Some(claimant) = claimant {
             let asked = asks.as_ref().filter(|(asked, _)| Arc::ptr_eq(asked, &claimant));
             self.drop_unwanted(&claimant, asked.map(|(_, no)| *no));
@@ -83,7 +86,7 @@ impl Driver {
         let mut carried = Carried { driver: self, asks: Some((Arc::clone(&claimant), request.no)) };
         let reply = self.send(&claimant, request, Route::Caller).await;
         carried.asks = None;
-        self.step(&claimant, Input::Reply(request.no, reply));
+        self.ask_ended(&claimant, request.no, Some(reply));
     }
 }
 
@@ -95,7 +98,10 @@ struct Carried<'a> {
 
 impl Drop for Carried<'_> {
     fn drop(&mut self) {
-        self.asks.take().into_iter().for_each(|asked| self.driver.ask_anew(asked));
+        if let Some((claimant, no)) = self.asks.take() {
+            self.driver.ask_ended(&claimant, no, None);
+            self.driver.ask_anew((claimant, no));
+        }
     }
 }
 
@@ -122,7 +128,7 @@ impl Waiter<'_> {
                     self.asks = None;
                     // Nobody is to be woken by what the reply brings: it is this very task that would be.
                     let heard = (&mut self.verdict).now_or_never();
-                    driver.step(&claimant, Input::Reply(request.no, reply));
+                    driver.ask_ended(&claimant, request.no, Some(reply));
                     if let Some(verdict) = heard {
                         return self.heard(verdict);
                     }
