@@ -3,7 +3,7 @@
 use crate::keys::{Keys, Space};
 use crate::scripts::{CLAIM, DETACH, FORGET, INSPECT, RAISE, REGISTRY, RELEASE, RENEW, Script};
 use leasehold_core::{Ask, ClaimId, Manner, ResourceName, Terms, Token};
-use smallvec::SmallVec;
+use std::iter;
 use std::time::Duration;
 
 /// A script with its keys and arguments.
@@ -11,20 +11,29 @@ use std::time::Duration;
 pub struct Call {
     /// Which script.
     pub script: &'static Script,
-    /// Its keys.
-    pub keys: Texts,
-    /// Its arguments.
-    pub args: Texts,
+    /// Its keys, and its arguments behind them.
+    texts: Vec<String>,
+    keys: usize,
 }
 
-/// Texts of a call; a release has one key and one argument.
-type Texts = SmallVec<[String; 1]>;
+impl Call {
+    /// Its keys.
+    pub fn keys(&self) -> &[String] {
+        &self.texts[..self.keys]
+    }
 
-fn call(script: &'static Script, keys: impl Into<Texts>, args: impl Into<Texts>) -> Call {
-    let (keys, args) = (keys.into(), args.into());
-    debug_assert!(keys.len() >= script.least_keys);
-    debug_assert!(args.len() >= script.least_args);
-    Call { script, keys, args }
+    /// Its arguments.
+    pub fn args(&self) -> &[String] {
+        &self.texts[self.keys..]
+    }
+}
+
+fn call(script: &'static Script, keys: Vec<String>, args: impl IntoIterator<Item = String>) -> Call {
+    let (keys, mut texts) = (keys.len(), keys);
+    texts.extend(args);
+    debug_assert!(keys >= script.least_keys);
+    debug_assert!(texts.len() - keys >= script.least_args);
+    Call { script, texts, keys }
 }
 
 /// The first ask of a fresh claim in native commands, one write: `SET lock value NX PX px_ms`, `INCR counter`, and where a
@@ -89,13 +98,13 @@ pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, As
 
 /// A release or a withdrawal.
 pub fn release(space: &Space, name: &ResourceName, claim: ClaimId, manner: Manner) -> Call {
-    let mut args = Texts::from_buf([record_value(claim, Duration::ZERO)]);
-    match manner {
-        Manner::Own { keep } if keep.is_zero() => {}
-        Manner::Own { keep } => args.extend(["keep".to_owned(), millis(keep).to_string()]),
-        Manner::Revoke => args.push("revoke".to_owned()),
-        Manner::RevokeNow => args.push("now".to_owned()),
-    }
+    let words = match manner {
+        Manner::Own { keep } if keep.is_zero() => [None, None],
+        Manner::Own { keep } => [Some("keep".to_owned()), Some(millis(keep).to_string())],
+        Manner::Revoke => [Some("revoke".to_owned()), None],
+        Manner::RevokeNow => [Some("now".to_owned()), None],
+    };
+    let args = iter::once(record_value(claim, Duration::ZERO)).chain(words.into_iter().flatten());
     call(&RELEASE, space.lock_and_queue(name), args)
 }
 
@@ -266,8 +275,8 @@ mod tests {
             forget(&space, 1, None),
         ];
         for call in calls {
-            assert!(call.keys.len() >= call.script.least_keys, "{}", call.script.name);
-            assert!(call.args.len() >= call.script.least_args, "{}", call.script.name);
+            assert!(call.keys().len() >= call.script.least_keys, "{}", call.script.name);
+            assert!(call.args().len() >= call.script.least_args, "{}", call.script.name);
         }
     }
 
@@ -299,6 +308,6 @@ mod tests {
         assert_eq!(native.px_ms, 10_005);
         assert_eq!(native.value, "00000000000000010000000000000002+5");
         assert_eq!(record_value(ClaimId::new(1, 2), Duration::ZERO), "00000000000000010000000000000002+");
-        assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), (terms(), 0)).args[1], "10000");
+        assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), (terms(), 0)).args()[1], "10000");
     }
 }

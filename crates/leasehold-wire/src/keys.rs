@@ -1,7 +1,6 @@
 //! The names of our keys and channels, and the slot of a cluster that a key lives in.
 
 use leasehold_core::ResourceName;
-use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -61,13 +60,15 @@ impl Space {
 
     /// The key of a resource's lock, and that of its queue unless the release script derives the same one by itself: behind the
     /// default prefix, where the whole lock is its tail. Each key costs an uncontended cycle 7 %.
-    pub(crate) fn lock_and_queue(&self, name: &ResourceName) -> SmallVec<[String; 1]> {
+    pub(crate) fn lock_and_queue(&self, name: &ResourceName) -> Vec<String> {
         let lock = self.lock(name);
-        if self.prefix == Space::DEFAULT_PREFIX && !lock.contains(['{', '}']) {
-            return SmallVec::from_buf([lock]);
-        }
-        let queue = self.queue(&lock, name);
-        smallvec![lock, queue]
+        let plain = self.prefix == Space::DEFAULT_PREFIX && !lock.contains(['{', '}']);
+        let queue = (!plain).then(|| self.queue(&lock, name));
+        // With room for an argument.
+        let mut keys = Vec::with_capacity(3);
+        keys.push(lock);
+        keys.extend(queue);
+        keys
     }
 
     fn queue(&self, lock: &str, name: &ResourceName) -> String {

@@ -145,7 +145,7 @@ fn ours(server: &RedisServer) -> Pipeline {
         batch.cmd("INCR").arg(&claim.counter);
         let call = release(&space, &name, id, Manner::Own { keep: Duration::ZERO });
         let hash = redis::Script::new(call.script.source).get_hash().to_owned();
-        batch.cmd("EVALSHA").arg(hash).arg(call.keys.len()).arg(&call.keys[..]).arg(&call.args[..]);
+        batch.cmd("EVALSHA").arg(hash).arg(call.keys().len()).arg(call.keys()).arg(call.args());
         if n == 0 {
             server.query::<()>(&["SCRIPT", "LOAD", call.script.source]);
         }
@@ -202,7 +202,7 @@ fn a_held_lock_costs_its_clients_registry_at_most_130_bytes() {
         let changes: Vec<Change> = (from..from + 1_000).map(held).collect();
         let call = registry(&space, (7, Duration::from_secs(60), "{}"), &[], &changes);
         let mut eval = cmd("EVAL");
-        eval.arg(call.script.source).arg(call.keys.len()).arg(&call.keys[..]).arg(&call.args[..]);
+        eval.arg(call.script.source).arg(call.keys().len()).arg(call.keys()).arg(call.args());
         eval.exec(&mut connection).unwrap();
     }
     let bytes = server.query::<u64>(&["MEMORY", "USAGE", &space.client(7), "SAMPLES", "0"]) as f64 / HELD as f64;

@@ -404,7 +404,7 @@ async fn a_client_shows_what_it_holds_until_it_closes_and_what_it_detached_longe
 /// Runs a script of ours on a connection of the test's own.
 fn run(server: &RedisServer, call: &Call) -> redis::Value {
     let mut eval = redis::cmd("EVAL");
-    eval.arg(call.script.source).arg(call.keys.len()).arg(&call.keys[..]).arg(&call.args[..]);
+    eval.arg(call.script.source).arg(call.keys().len()).arg(call.keys()).arg(call.args());
     eval.query(&mut server.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}"))
 }
 

@@ -6,7 +6,6 @@ use crate::token::Token;
 use crate::verb::Block;
 use alloc::collections::VecDeque;
 use core::time::Duration;
-use smallvec::SmallVec;
 
 /// A request in flight.
 #[derive(Clone, Copy, Debug)]
@@ -28,23 +27,27 @@ impl Call {
 }
 
 /// When the last asks were sent, for grants that count from one of them.
+// Nearly every claim asks once: only the others need a list.
 #[derive(Debug, Default)]
-pub(super) struct SentAsks(SmallVec<[(ReqNo, Instant); 1]>);
+pub(super) struct SentAsks {
+    last: Option<(ReqNo, Instant)>,
+    before: VecDeque<(ReqNo, Instant)>,
+}
 
 impl SentAsks {
     /// A place lives three beats, and one ask goes out per beat, or a few more when the link flaps.
     const REMEMBERED: usize = 16;
 
     pub(super) fn push(&mut self, no: ReqNo, sent_at: Instant) {
-        if self.0.len() == Self::REMEMBERED {
-            self.0.remove(0);
+        self.before.extend(self.last.replace((no, sent_at)));
+        if self.before.len() == Self::REMEMBERED {
+            self.before.pop_front();
         }
-        self.0.push((no, sent_at));
     }
 
     /// When this ask was sent; `None` if it is no longer remembered: then it is no evidence.
     pub(super) fn sent_at(&self, no: ReqNo) -> Option<Instant> {
-        self.0.iter().find(|(sent, _)| *sent == no).map(|(_, at)| *at)
+        self.last.iter().chain(&self.before).find(|(sent, _)| *sent == no).map(|(_, at)| *at)
     }
 }
 

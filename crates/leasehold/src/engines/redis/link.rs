@@ -325,10 +325,10 @@ fn word(name: &str, key: &str) -> Cmd {
 }
 
 fn eval(call: &Call, command: &str, script: &str) -> Cmd {
-    let texts = call.keys.iter().chain(&call.args);
+    let texts = call.keys().iter().chain(call.args());
     let mut eval =
-        Cmd::with_capacity(3 + call.keys.len() + call.args.len(), 16 + script.len() + texts.map(String::len).sum::<usize>());
-    eval.arg(command).arg(script).arg(call.keys.len()).arg(&call.keys[..]).arg(&call.args[..]);
+        Cmd::with_capacity(3 + call.keys().len() + call.args().len(), 16 + script.len() + texts.map(String::len).sum::<usize>());
+    eval.arg(command).arg(script).arg(call.keys().len()).arg(call.keys()).arg(call.args());
     eval
 }
 
