@@ -10,6 +10,7 @@ mod ledger;
 mod link;
 mod look;
 mod outbox;
+mod pace;
 pub mod probe;
 mod registry;
 mod stream;

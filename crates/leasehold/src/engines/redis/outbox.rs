@@ -4,6 +4,7 @@
 
 use super::fault::{self, Fault};
 use super::ledger::{Ledger, Rescue};
+use super::pace::Pace;
 use super::stream::Grip;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -28,8 +29,6 @@ pub(super) type Replies = SmallVec<[Reply; 2]>;
 /// How a call ended; without a word if its connection did.
 pub(super) type Verdict = oneshot::Receiver<Result<Replies, Fault>>;
 
-/// This part of what is under way is worth a pipeline of its own: the server works on it while the rest is made.
-const ENOUGH: usize = 3;
 /// So many pipelines are handed over at a time: the crate has room for more.
 const MOST_PIPELINES: usize = BACKLOG / 4;
 /// So many empty pipelines are kept for their room, and room for so many calls: what a crowd needed once is given back.
@@ -56,8 +55,7 @@ struct State {
     /// What goes out next: the last of the calls, so many.
     pipeline: Pipeline,
     next: usize,
-    /// How many were under way at a time, of late.
-    crowd: usize,
+    pace: Pace,
     /// True while the next pipeline waits for its turn.
     waits: bool,
     /// True if the client's channel is heard on this connection.
@@ -125,8 +123,9 @@ impl Outbox {
         let commands = state.pipeline.len() - before;
         state.calls.push_back(Posted { commands, io_deadline, seen: self.grip.received(), told: Some(told), rescue });
         state.next += 1;
-        state.crowd = state.crowd.max(state.calls.len());
-        let stir = state.next == 1 || state.has_enough();
+        let under_way = state.calls.len();
+        state.pace.posted(under_way);
+        let stir = state.next == 1 || state.pace.is_enough(state.next);
         drop(state);
         self.ledger.stir();
         if stir {
@@ -175,7 +174,7 @@ impl Outbox {
         if state.next == 0 || state.flying.len() >= MOST_PIPELINES {
             return false;
         }
-        if !state.has_enough() {
+        if !state.pace.is_enough(state.next) {
             if !std::mem::replace(&mut state.waits, true) {
                 self.turns.ask();
             }
@@ -184,7 +183,8 @@ impl Outbox {
             }
         }
         state.waits = false;
-        state.crowd = state.calls.len().max(state.crowd - state.crowd.div_ceil(8));
+        let under_way = state.calls.len();
+        state.pace.sent(under_way);
         std::mem::swap(&mut state.pipeline, empty);
         let calls = std::mem::take(&mut state.next);
         state.flying.push_back(calls);
@@ -234,12 +234,6 @@ impl Outbox {
     }
 }
 
-impl State {
-    fn has_enough(&self) -> bool {
-        self.next * ENOUGH >= self.crowd
-    }
-}
-
 /// Moves the calls of an outbox through a connection; ends with it.
 pub(super) struct Pump {
     outbox: Arc<Outbox>,
@@ -271,16 +265,21 @@ impl Pump {
     }
 
     fn deliver(&mut self, cx: &mut Context<'_>) {
+        let mut together = 0;
         while let Some(first) = self.flying.front_mut()
             && let Poll::Ready((values, mut pipeline)) = first.poll_unpin(cx)
         {
             self.flying.pop_front();
+            together += 1;
             self.outbox.deliver(values, &mut self.answered);
             self.answered.shrink_to(ROOM);
             if self.empty.len() < KEPT && pipeline.len() <= ROOM {
                 pipeline.clear();
                 self.empty.push(pipeline);
             }
+        }
+        if together > 0 {
+            self.outbox.lock().pace.answered(together, !self.flying.is_empty());
         }
     }
 
@@ -453,6 +452,8 @@ pub(super) mod tests {
     #[tokio::test]
     async fn calls_leave_in_order_even_if_the_task_has_had_its_share() {
         let (outbox, mut pump, _, server) = outbox().await;
+        // Every call goes at once.
+        (0..100).for_each(|_| outbox.lock().pace.answered(1, true));
         let first = post(&outbox, "FIRST");
         poll(&mut pump);
         let claim = post(&outbox, "CLAIM");
