@@ -48,7 +48,9 @@ async fn a_cycle_without_contention_is_two_requests() {
     }
     let requests = requests(&server);
     // Both in one write, and nothing to read where a revocation would be heard.
-    assert_eq!((count(&requests, "set"), count(&requests, "incr"), count(&requests, "get")), (100, 100, 100), "{requests:?}");
+    assert_eq!((count(&requests, "set"), count(&requests, "incr")), (100, 100), "{requests:?}");
+    // By the release script, and once before the channel is left to the other connection.
+    assert!((100..=101).contains(&count(&requests, "get")), "{requests:?}");
     // The registry is written besides, once a second.
     let scripts = count(&requests, "evalsha");
     assert!((100..=130).contains(&scripts), "{requests:?}");

@@ -240,7 +240,9 @@ pub(super) struct Pump {
     connection: MultiplexedConnection,
     /// Moves the bytes.
     traffic: BoxFuture<'static, ()>,
-    bell: Arc<Bell>,
+    bells: Arc<Bells>,
+    on_traffic: Waker,
+    on_answer: Waker,
     /// The answers to the pipelines under way, in order.
     flying: VecDeque<BoxFuture<'static, Answers>>,
     /// Room that was used before.
@@ -253,21 +255,29 @@ type Answers = (RedisResult<Vec<Value>>, Pipeline);
 
 impl Pump {
     pub(super) fn new(outbox: Arc<Outbox>, connection: MultiplexedConnection, traffic: BoxFuture<'static, ()>) -> Pump {
+        let bells = Arc::<Bells>::default();
+        let ringer = |bell| Waker::from(Arc::new(Ringer { bells: bells.clone(), bell }));
+        let (on_traffic, on_answer) = (ringer(Bells::TRAFFIC), ringer(Bells::ANSWER));
+        // What moves the bytes learns whom to wake when it is first polled.
+        on_traffic.wake_by_ref();
         Pump {
             outbox,
             connection,
             traffic,
-            bell: Arc::default(),
+            bells,
+            on_traffic,
+            on_answer,
             flying: VecDeque::new(),
             empty: Vec::new(),
             answered: Vec::new(),
         }
     }
 
-    fn deliver(&mut self, cx: &mut Context<'_>) {
+    /// True if something was answered.
+    fn deliver(&mut self) -> bool {
         let mut together = 0;
         while let Some(first) = self.flying.front_mut()
-            && let Poll::Ready((values, mut pipeline)) = first.poll_unpin(cx)
+            && let Poll::Ready((values, mut pipeline)) = first.poll_unpin(&mut Context::from_waker(&self.on_answer))
         {
             self.flying.pop_front();
             together += 1;
@@ -281,10 +291,11 @@ impl Pump {
         if together > 0 {
             self.outbox.lock().pace.answered(together, !self.flying.is_empty());
         }
+        together > 0
     }
 
     /// True if something was handed over.
-    fn hand_over(&mut self, cx: &mut Context<'_>) -> bool {
+    fn hand_over(&mut self) -> bool {
         let mut pipeline = self.empty.pop().unwrap_or_default();
         if !self.outbox.take_next(&mut pipeline) {
             self.empty.push(pipeline);
@@ -295,8 +306,9 @@ impl Pump {
         // It must leave when it is first polled, or the next would leave before it: a task that has had its share would be told
         // to wait there.
         let mut answers = unconstrained(answers).boxed();
-        if let Poll::Ready(over) = answers.poll_unpin(cx) {
+        if let Poll::Ready(over) = answers.poll_unpin(&mut Context::from_waker(&self.on_answer)) {
             answers = ready(over).boxed();
+            self.bells.set(Bells::ANSWER);
         }
         self.flying.push_back(answers);
         true
@@ -309,47 +321,70 @@ impl Future for Pump {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let pump = self.get_mut();
         pump.outbox.pump.register(cx.waker());
-        pump.bell.task.register(cx.waker());
-        let bell = Waker::from(pump.bell.clone());
-        let cx = &mut Context::from_waker(&bell);
+        pump.bells.task.register(cx.waker());
+        pump.bells.set(Bells::AT_WORK);
         loop {
-            pump.bell.state.store(Bell::BUSY, Ordering::SeqCst);
-            let over = pump.traffic.poll_unpin(cx).is_ready();
-            pump.deliver(cx);
+            while pump.hand_over() {}
+            let over = pump.bells.heard(Bells::TRAFFIC)
+                && pump.traffic.poll_unpin(&mut Context::from_waker(&pump.on_traffic)).is_ready();
+            let delivered = pump.bells.heard(Bells::ANSWER) && pump.deliver();
             if over {
                 return Poll::Ready(());
             }
-            let busy = pump.hand_over(cx);
-            if !busy && pump.bell.state.compare_exchange(Bell::BUSY, Bell::IDLE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            if !delivered && pump.bells.rest() {
                 return Poll::Pending;
             }
         }
     }
 }
 
-/// Wakes a pump that is not at work, and makes one that is go round once more: by its own doing it would otherwise come in line
+/// Tell a pump what it has to do. One that is at work does it before it rests: by its own doing it would otherwise come in line
 /// behind every task that it has just woken, and could not be called before them.
 #[derive(Default)]
-struct Bell {
+struct Bells {
     task: AtomicWaker,
     state: AtomicU8,
 }
 
-impl Bell {
-    const IDLE: u8 = 0;
-    const BUSY: u8 = 1;
-    const RUNG: u8 = 2;
-}
+impl Bells {
+    /// Bytes can be moved.
+    const TRAFFIC: u8 = 1;
+    /// A pipeline was answered.
+    const ANSWER: u8 = 2;
+    const AT_WORK: u8 = 4;
 
-impl Wake for Bell {
-    fn wake(self: Arc<Bell>) {
-        self.wake_by_ref();
+    fn set(&self, flag: u8) -> u8 {
+        self.state.fetch_or(flag, Ordering::SeqCst)
     }
 
-    fn wake_by_ref(self: &Arc<Bell>) {
-        if self.state.swap(Bell::RUNG, Ordering::SeqCst) == Bell::IDLE {
+    fn ring(&self, bell: u8) {
+        if self.set(bell) & (bell | Bells::AT_WORK) == 0 {
             self.task.wake();
         }
+    }
+
+    fn heard(&self, bell: u8) -> bool {
+        self.state.fetch_and(!bell, Ordering::SeqCst) & bell != 0
+    }
+
+    /// Ends the work unless a bell was rung.
+    fn rest(&self) -> bool {
+        self.state.compare_exchange(Bells::AT_WORK, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+struct Ringer {
+    bells: Arc<Bells>,
+    bell: u8,
+}
+
+impl Wake for Ringer {
+    fn wake(self: Arc<Ringer>) {
+        self.bells.ring(self.bell);
+    }
+
+    fn wake_by_ref(self: &Arc<Ringer>) {
+        self.bells.ring(self.bell);
     }
 }
 
