@@ -66,7 +66,7 @@ impl Session {
         owner: Option<Owner>,
         patience: Patience,
     ) -> Result<Option<Guard>, Error> {
-        self.check(&order.policy).map_err(|error| error.about(&order.resource))?;
+        order.check(|policy| self.check(policy))?;
         if let Some(guard) = owner.and_then(|owner| self.held_by(owner, &order.resource)) {
             return Ok(Some(guard));
         }

@@ -37,17 +37,27 @@ pub(crate) struct Order {
 pub(crate) struct StandingOrder {
     order: Order,
     shared_by: OnceLock<Arc<Cohort>>,
+    checked: OnceLock<()>,
 }
 
 impl StandingOrder {
     pub(crate) fn new(order: Order) -> StandingOrder {
-        StandingOrder { order, shared_by: OnceLock::new() }
+        StandingOrder { order, shared_by: OnceLock::new(), checked: OnceLock::new() }
     }
 
     /// Another order, shared with others.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Order)) -> StandingOrder {
         change(&mut self.order);
         StandingOrder::new(self.order)
+    }
+
+    /// Checks its policy, unless it passed before.
+    pub(crate) fn check(&self, check: impl FnOnce(&HoldPolicy) -> Result<(), Error>) -> Result<(), Error> {
+        if self.checked.get().is_none() {
+            check(&self.order.policy).map_err(|error| error.about(&self.order.resource))?;
+            self.checked.get_or_init(|| ());
+        }
+        Ok(())
     }
 
     pub(super) fn cohort(&self, driver: &Driver) -> &Arc<Cohort> {
@@ -239,7 +249,7 @@ impl<'a> Pending<'a> {
             pause,
             seed: driver.world.random(),
         };
-        let claimant = driver.enlist(order.resource.clone(), start, None)?;
+        let claimant = driver.enlist(order.resource.clone(), (start, driver.world.now()), None)?;
         Some(Pending { driver, claimant, undo: true, asks: None })
     }
 }

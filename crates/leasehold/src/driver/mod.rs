@@ -429,8 +429,12 @@ impl Driver {
     }
 
     /// Registers a new claim; nothing is sent yet. `None` once the client was shut down.
-    fn enlist(&self, resource: ResourceName, start: Start, cohort: Option<Arc<Cohort>>) -> Option<Arc<Claimant>> {
-        let now = self.world.now();
+    fn enlist(
+        &self,
+        resource: ResourceName,
+        (start, now): (Start, Instant),
+        cohort: Option<Arc<Cohort>>,
+    ) -> Option<Arc<Claimant>> {
         let alone = cohort.is_none();
         let claim = start.claim;
         let claimant = Arc::new(Claimant::new(resource, (start, now), cohort));

@@ -149,7 +149,7 @@ impl Driver {
         }
         if state.machine.over() {
             let cohort = claimant.cohort.as_ref().expect("a claim that is shared has those who share it");
-            after.next = self.start_claim(cohort, state);
+            after.next = self.start_claim(cohort, state, self.world.now());
             if after.next.is_some() {
                 return;
             }
@@ -204,7 +204,7 @@ impl Driver {
     }
 
     /// The claim by which those in line will hold; it asks at its first step. `None` if the client was shut down.
-    fn start_claim(&self, cohort: &Arc<Cohort>, state: &mut State) -> Option<Arc<Claimant>> {
+    fn start_claim(&self, cohort: &Arc<Cohort>, state: &mut State, now: Instant) -> Option<Arc<Claimant>> {
         let order = &cohort.order;
         let start = Start {
             claim: self.fresh_claim(),
@@ -217,7 +217,7 @@ impl Driver {
             pause: super::acquire::pause_after(state.spent),
             seed: self.world.random(),
         };
-        state.claimant = self.enlist(order.resource.clone(), start, Some(Arc::clone(cohort)));
+        state.claimant = self.enlist(order.resource.clone(), (start, now), Some(Arc::clone(cohort)));
         state.claimant.clone()
     }
 

@@ -21,7 +21,7 @@ impl Driver {
         let mut state = cohort.lock();
         let (ticket, joined) = state.machine.join(Seat { told, since: now }, give_up);
         let claimant = match joined {
-            Joined::Ask => self.start_claim(cohort, &mut state),
+            Joined::Ask => self.start_claim(cohort, &mut state, now),
             Joined::Wait | Joined::Prepare => state.claimant.clone(),
         };
         let mut request = None;
