@@ -127,11 +127,11 @@ pub fn counter(patient: &Patient, answers: &[Answer; 2], reading: &Reading) -> O
     if matches!(value, Answer::Said(redis::Value::Nil)) {
         return Some(Check::ok(id, "tokens begin at the server's clock", "no counter yet"));
     }
-    let shown = shown(&key);
+    let shown = shown(key);
     let misused = |seen: String| {
         Check::danger(id, "the token counter's key is in use by something else", seen)
             .means("locks do not work: no token can be given, so no client can connect")
-            .remedy(patient.command(["DEL", &key]) + "    # once whoever wrote it is stopped")
+            .remedy(patient.command(["DEL", key]) + "    # once whoever wrote it is stopped")
     };
     let counter = match value {
         Answer::Refused(code, _) if code == "WRONGTYPE" => return Some(misused(format!("{shown} is no string"))),
@@ -158,7 +158,7 @@ pub fn counter(patient: &Patient, answers: &[Answer; 2], reading: &Reading) -> O
         return Some(
             Check::warning(id, "the token counter has an expiry", seen)
                 .means("P2 rests on the server's clock alone once it has ended; the next client that connects mends that")
-                .remedy(patient.command(["PERSIST", &key])),
+                .remedy(patient.command(["PERSIST", key])),
         );
     }
     Some(Check::ok(id, "tokens rise with the server's clock", seen))

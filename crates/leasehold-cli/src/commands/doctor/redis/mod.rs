@@ -43,7 +43,7 @@ async fn all(patient: &Patient) -> Result<Vec<Check>, Fault> {
     tokio::time::sleep_until(begun + APART).await;
     readings.extend(clock::read(&patient.talk).await?);
     let key = patient.space().counter();
-    let counter = patient.talk.ask_all(vec![words(["GET", &key]), words(["PTTL", &key])]).await?;
+    let counter = patient.talk.ask_all(vec![words(["GET", key]), words(["PTTL", key])]).await?;
     let counter: [talk::Answer; 2] = counter.try_into().expect("two questions have two answers");
     let mut checks = server::checks(patient);
     checks.extend(keeping::checks(patient));
