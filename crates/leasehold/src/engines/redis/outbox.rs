@@ -467,7 +467,7 @@ pub(super) mod tests {
         let config = config.set_pipeline_buffer_size(BACKLOG).set_push_sender(|_| Ok::<(), ()>(()));
         let info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
         let greeted = async {
-            theirs.read(&mut [0; 1024]).await.unwrap();
+            assert!(theirs.read(&mut [0; 1024]).await.unwrap() > 0);
             theirs.write_all(b"+OK\r\n").await.unwrap();
         };
         let (opened, ()) = join(MultiplexedConnection::new_with_config(&info, ours, config), greeted).await;
