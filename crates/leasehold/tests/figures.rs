@@ -142,7 +142,7 @@ fn ours(server: &RedisServer) -> Pipeline {
         let (name, id) = (ResourceName::new(&format!("order:{n}:pay")).unwrap(), ClaimId::new(n, n));
         let claim = NativeClaim::new(&space, &name, (id, terms));
         batch.cmd("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
-        batch.cmd("INCR").arg(&claim.counter);
+        batch.cmd("INCR").arg(claim.counter);
         let call = release(&space, &name, id, Manner::Own { keep: Duration::ZERO });
         let hash = redis::Script::new(call.script.source).get_hash().to_owned();
         batch.cmd("EVALSHA").arg(hash).arg(call.keys().len()).arg(call.keys()).arg(call.args());
