@@ -36,7 +36,7 @@ impl ClaimId {
 
     /// What `Display` writes, in ASCII.
     pub fn digits(self) -> [u8; 32] {
-        // By hand: each lock writes its id twice, and a format string takes ten times as long.
+        // By hand: each lock writes its id twice, and a format string takes several times as long.
         let mut digits = [0; 32];
         let bytes = ((u128::from(self.client) << 64) | u128::from(self.serial)).to_be_bytes();
         for (byte, pair) in bytes.into_iter().zip(digits.chunks_exact_mut(2)) {

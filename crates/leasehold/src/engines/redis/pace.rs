@@ -47,9 +47,8 @@ impl Pace {
     /// So many pipelines were answered at once, and others are under way or not.
     pub(super) fn answered(&mut self, together: usize, others: bool) {
         match together {
-            0 => {}
             1 if others => self.parts = (self.parts + FINE / 4).min(MOST_PARTS * FINE),
-            1 => {}
+            0 | 1 => {}
             _ => self.parts = (self.parts - 1).max(FINE),
         }
     }
