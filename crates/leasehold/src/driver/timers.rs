@@ -1,7 +1,7 @@
 //! A queue of instants at which somebody wants to be looked at.
 //!
 //! Nearly every plan is taken back long before its time, and most are later than all before them. So a plan goes to the end of a
-//! heap, which costs nothing, and one that is taken back stays there until half of the heap is of that kind.
+//! heap, which costs next to nothing, and one that is taken back stays there until half of the heap is of that kind.
 
 use leasehold_core::Instant;
 use slab::Slab;

@@ -276,8 +276,9 @@ impl Link {
     ) -> Result<Reply, Fault> {
         let what = call.script.name;
         match self.one((eval(call, "EVALSHA", &HASHES[what]), what), io_deadline, rescue.clone()).await {
-            // Past its deadline, a release may have gone out, and no claim may follow it.
-            Err(fault) if fault.says("NOSCRIPT") && self.world.now() < io_deadline => {
+            // A release may have gone out by now, and no claim may follow it.
+            Err(fault) if fault.says("NOSCRIPT") && self.world.now() >= io_deadline => Err(Fault::Late),
+            Err(fault) if fault.says("NOSCRIPT") => {
                 Box::pin(self.one((eval(call, "EVAL", call.script.source), what), io_deadline, rescue)).await
             }
             result => result,
