@@ -113,12 +113,9 @@ impl Kind {
     pub fn requests(self, calls: &HashMap<String, u64>) -> u64 {
         let sum = |names: &[&str]| names.iter().filter_map(|name| calls.get(*name)).sum::<u64>();
         match self {
-            // A native claim counts once, and so does a script that grants: to the next in line, which is told so, or to whoever
-            // asks. A write of a client's registry says once in the set of clients until when it lives; nothing else touches
-            // that set.
-            Kind::Ours | Kind::OursAlone | Kind::Observed => {
-                sum(&["evalsha", "eval", "incr"]).saturating_sub(sum(&["publish", "zadd"]))
-            }
+            // A native claim is counted by its `INCR`, which no script calls. A write of a client's registry says once in the set
+            // of clients until when it lives; nothing else touches that set.
+            Kind::Ours | Kind::OursAlone | Kind::Observed => sum(&["evalsha", "eval", "incr"]).saturating_sub(sum(&["zadd"])),
             Kind::Blpop => sum(&["blpop", "rpush"]),
             Kind::Fifo => sum(&["evalsha", "eval"]),
             _ => sum(&["set", "evalsha", "eval"]),

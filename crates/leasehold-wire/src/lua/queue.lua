@@ -96,7 +96,7 @@ end
 -- The token of a grant, and how many were set aside behind it: `spare`, or none where the counter would overtake the clock
 -- that it is raised to.
 local function take_token(spare)
-  local token = call('INCR', COUNTER)
+  local token = call('INCRBY', COUNTER, '1')
   if spare == 0 or token + spare > now() then return token, 0 end
   call('INCRBY', COUNTER, spare)
   return token, spare

@@ -32,7 +32,7 @@ if entry then
     local now = time[1] * 1000000 + time[2]
     if no == string.sub(entry, 1, -34) and till - now >= margin + 0 then
       -- The counter first: if it fails, nothing is granted.
-      local token = call('INCR', COUNTER)
+      local token = call('INCRBY', COUNTER, '1')
       if spare == '' or token + spare > now then
         spare = '0'
       else
@@ -41,7 +41,11 @@ if entry then
       call('HDEL', PLACES, claim)
       -- Microseconds without their last three digits are whole milliseconds.
       call('SET', LOCK, claim .. '+0', 'PXAT', string.sub(till, 1, -4))
-      redis.pcall('PUBLISH', CHANNELS .. string.sub(claim, 1, 16), 'granted ' .. claim .. ' ' .. ask .. ' ' .. string.format('%.0f', token) .. ' ' .. spare)
+      -- A server writes last to whom it had something to tell first. Without a word ahead that is the next holder, and it is
+      -- written to only after the releaser, which has its answer last.
+      local own, next = string.sub(ARGV[1], 1, 16), string.sub(claim, 1, 16)
+      if own ~= next then redis.pcall('PUBLISH', CHANNELS .. own, '') end
+      redis.pcall('PUBLISH', CHANNELS .. next, 'granted ' .. claim .. ' ' .. ask .. ' ' .. string.format('%.0f', token) .. ' ' .. spare)
       return 1
     end
   end

@@ -1,0 +1,101 @@
+//! What a Redis server does with our scripts, seen from bare sockets.
+#![cfg(feature = "redis")]
+
+mod support;
+
+use leasehold::ClaimId;
+use leasehold_core::{Ask, ReqNo};
+use leasehold_wire::{Call, Space, claim, release};
+use rustix::event::{PollFd, PollFlags, epoll, poll};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+use support::redis::RedisServer;
+use support::redis_client::{PLAIN, lasting, name};
+
+/// A connection that is subscribed to the channel of a client.
+struct Bare {
+    stream: TcpStream,
+    client: u64,
+}
+
+impl Bare {
+    fn connect(server: &RedisServer, client: u64) -> Bare {
+        let mut bare = Bare { stream: TcpStream::connect(("127.0.0.1", server.port())).unwrap(), client };
+        bare.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        bare.send(&["HELLO", "3"]);
+        bare.wait_for("modules");
+        bare.send(&["SUBSCRIBE", &space().channel(client)]);
+        bare.wait_for("subscribe");
+        bare
+    }
+
+    fn claim(&self, no: u64) -> ClaimId {
+        ClaimId::new(self.client, no)
+    }
+
+    fn send(&mut self, words: &[&str]) {
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        self.stream.write_all(request.as_bytes()).unwrap();
+    }
+
+    fn call(&mut self, call: &Call) {
+        let count = call.keys().len().to_string();
+        let texts = call.keys().iter().chain(call.args()).map(String::as_str);
+        let words: Vec<&str> = ["EVAL", call.script.source, &count].into_iter().chain(texts).collect();
+        self.send(&words);
+    }
+
+    /// Reads until `text` has come.
+    fn wait_for(&mut self, text: &str) {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(text) {
+            let mut some = [0; 4096];
+            let count = self.stream.read(&mut some).unwrap_or_else(|error| panic!("{text} must come: {error}"));
+            assert!(count > 0, "{text} must come before the end");
+            read.extend(&some[..count]);
+        }
+    }
+
+    /// Sleeps until something can be read.
+    fn is_written_to(&self) {
+        poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], None).unwrap();
+    }
+}
+
+fn space() -> Space {
+    Space::new(Space::DEFAULT_PREFIX).unwrap()
+}
+
+fn ask(claim_id: ClaimId) -> Call {
+    let ask = Ask { no: ReqNo(1), first: true, wait: true, spare: 0 };
+    claim(&space(), space().keys(&name("r")), claim_id, (lasting(), ask))
+}
+
+#[test]
+fn the_next_holder_is_written_to_before_the_releaser() {
+    let server = RedisServer::start();
+    let (mut releaser, mut next) = (Bare::connect(&server, 1), Bare::connect(&server, 2));
+    releaser.call(&ask(releaser.claim(1)));
+    releaser.wait_for("*3");
+    next.call(&ask(next.claim(1)));
+    next.wait_for("+\r\n");
+
+    // A set of sockets tells those that can be read in the order in which they came to be.
+    let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    for bare in [&releaser, &next] {
+        epoll::add(&set, &bare.stream, epoll::EventData::new_u64(bare.client), epoll::EventFlags::IN).unwrap();
+    }
+    releaser.call(&release(&space(), &name("r"), releaser.claim(1), PLAIN));
+    releaser.is_written_to();
+    next.is_written_to();
+    let mut events = [epoll::Event { flags: epoll::EventFlags::IN, data: epoll::EventData::new_u64(0) }; 4];
+    assert_eq!(epoll::wait(&set, &mut events[..], None).unwrap(), 2);
+    assert_eq!(events[..2].iter().map(|event| event.data.u64()).collect::<Vec<_>>(), [next.client, releaser.client]);
+
+    next.wait_for("granted");
+    releaser.wait_for(":1\r\n");
+}
