@@ -140,6 +140,7 @@ impl Driver {
         // Read under the lock, so that the machine's time never goes back.
         let now = self.world.now();
         let lost_before = inner.lost.is_some();
+        let renewed = matches!(cause, Cause::Input(Input::Reply(_, Reply::Renew(_))));
         let mut next = match cause {
             Cause::Input(input) => Some(input),
             Cause::Left(ask) => {
@@ -158,7 +159,7 @@ impl Driver {
             self.show_of(claimant, &mut inner, (now, What::NearMaxHold));
         }
         claimant.publish(&mut inner);
-        self.plan(claimant, &mut inner, now);
+        self.plan(claimant, &mut inner, (now, renewed));
         self.count_ending(claimant, &mut inner);
         after.cancelled = inner.cancellation.clone().filter(|_| inner.lost.is_some() && !lost_before);
         // They may own guards, even of this claim.
@@ -278,11 +279,12 @@ impl Driver {
     }
 
     /// Plans the next look: by the driver for what the machine wants, by the watch for the deadline.
-    fn plan(self: &Arc<Driver>, claimant: &Arc<Claimant>, inner: &mut Inner, now: Instant) {
-        // A look planned too early costs one tick; moving it at every step would cost more.
+    fn plan(self: &Arc<Driver>, claimant: &Arc<Claimant>, inner: &mut Inner, (now, renewed): (Instant, bool)) {
+        // A look planned too early costs one tick; moving it at every step would cost a short hold more. A long one has its look
+        // at a renewal that may stay unanswered for nothing, and looks long after that.
         inner.timer.take_if(|planned| planned.at <= now);
         if let Some(wake) = inner.machine.poll_wake().into_iter().chain(inner.near_max_hold).min()
-            && inner.timer.is_none_or(|planned| planned.at > wake)
+            && inner.timer.is_none_or(|planned| planned.at > wake || renewed)
         {
             if let Some(planned) = inner.timer.take() {
                 self.timers.forget(planned);

@@ -1,12 +1,14 @@
 //! A queue of instants at which somebody wants to be looked at.
 //!
-//! Nearly every plan is taken back long before its time, and most are later than all before them. So a plan goes to the end of a
-//! heap, which costs next to nothing, and one that is taken back stays there until half of the heap is of that kind.
+//! Nearly every plan is taken back long before its time, and most are later than all before them. So a plan is put down with the
+//! others of its span of time, unsorted, which costs next to nothing; one that is taken back stays there until half of all are
+//! of that kind, or until its span comes. Only the plans of the span that has come are sorted, in a heap: with 100 000 locks
+//! it has some thousand, and stays in the processor's cache.
 
 use leasehold_core::Instant;
 use slab::Slab;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A queue of instants with what is due at each; shared by those who plan and the one who waits.
@@ -17,8 +19,14 @@ pub(crate) struct Timers<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    /// Every plan, and some that were taken back.
-    queue: BinaryHeap<Reverse<Planned>>,
+    /// The plans up to the end of the span that has come, and some that were taken back.
+    near: BinaryHeap<Reverse<Planned>>,
+    /// Those of each span to come, in no order.
+    later: BTreeMap<u64, Vec<Planned>>,
+    /// The span that has come.
+    reached: u64,
+    /// How many there are in `near` and `later`.
+    queued: usize,
     /// What is planned, by the number that its plan has.
     due: Slab<(u64, T)>,
     /// What the waiting side is set to; earlier plans must wake it.
@@ -38,9 +46,24 @@ pub(crate) struct Planned {
 /// So many plans that were taken back are not worth looking for.
 const FEW: usize = 64;
 
+/// The span of time that an instant is in: each is 67 ms long.
+fn span(at: Instant) -> u64 {
+    at.as_nanos() >> 26
+}
+
 impl<T> Timers<T> {
     pub(crate) const fn new() -> Timers<T> {
-        Timers { inner: Mutex::new(Inner { queue: BinaryHeap::new(), due: Slab::new(), armed: Instant::FAR, last_number: 0 }) }
+        Timers {
+            inner: Mutex::new(Inner {
+                near: BinaryHeap::new(),
+                later: BTreeMap::new(),
+                reached: 0,
+                queued: 0,
+                due: Slab::new(),
+                armed: Instant::FAR,
+                last_number: 0,
+            }),
+        }
     }
 
     /// Plans a look; calls `wake` if the waiting side is set to a later instant and must be set anew.
@@ -50,7 +73,12 @@ impl<T> Timers<T> {
         inner.last_number += 1;
         let number = inner.last_number;
         let planned = Planned { at, number, key: inner.due.insert((number, what)) };
-        inner.queue.push(Reverse(planned));
+        inner.queued += 1;
+        if span(at) <= inner.reached {
+            inner.near.push(Reverse(planned));
+        } else {
+            inner.later.entry(span(at)).or_default().push(planned);
+        }
         if at < inner.armed {
             inner.armed = at;
             wake(at);
@@ -63,9 +91,8 @@ impl<T> Timers<T> {
     pub(crate) fn forget(&self, planned: Planned) {
         let mut inner = self.lock();
         let gone = inner.take(planned);
-        if inner.queue.len() > 2 * inner.due.len() + FEW {
-            let Inner { queue, due, .. } = &mut *inner;
-            queue.retain(|Reverse(planned)| stands(due, *planned));
+        if inner.queued > 2 * inner.due.len() + FEW {
+            inner.clear_up();
         }
         drop(inner);
         drop(gone);
@@ -74,15 +101,17 @@ impl<T> Timers<T> {
     /// Takes out one plan that is due at `now`.
     pub(crate) fn pop_due(&self, now: Instant) -> Option<T> {
         let mut inner = self.lock();
-        let planned = inner.first().filter(|planned| planned.at <= now)?;
-        inner.queue.pop();
+        inner.reach(span(now));
+        let planned = inner.nearest().filter(|planned| planned.at <= now)?;
+        inner.near.pop();
+        inner.queued -= 1;
         inner.take(planned)
     }
 
     /// Sets the waiting side, by `set`, to the earliest instant planned.
     pub(crate) fn arm(&self, set: impl FnOnce(Instant)) {
         let mut inner = self.lock();
-        inner.armed = inner.first().map_or(Instant::FAR, |planned| planned.at);
+        inner.armed = inner.nearest().or_else(|| inner.first_later()).map_or(Instant::FAR, |planned| planned.at);
         set(inner.armed);
     }
 
@@ -96,15 +125,51 @@ fn stands<T>(due: &Slab<(u64, T)>, planned: Planned) -> bool {
 }
 
 impl<T> Inner<T> {
-    /// The earliest plan that was not taken back.
-    fn first(&mut self) -> Option<Planned> {
-        while let Some(Reverse(planned)) = self.queue.peek().copied() {
+    /// Sorts the plans of the spans that have come, without those that were taken back.
+    fn reach(&mut self, span: u64) {
+        self.reached = self.reached.max(span);
+        while let Some(entry) = self.later.first_entry().filter(|entry| *entry.key() <= self.reached) {
+            let come = entry.remove();
+            self.queued -= come.len();
+            let before = self.near.len();
+            self.near.extend(come.into_iter().filter(|planned| stands(&self.due, *planned)).map(Reverse));
+            self.queued += self.near.len() - before;
+        }
+    }
+
+    /// The earliest plan up to the end of the span that has come.
+    fn nearest(&mut self) -> Option<Planned> {
+        while let Some(Reverse(planned)) = self.near.peek().copied() {
             if stands(&self.due, planned) {
                 return Some(planned);
             }
-            self.queue.pop();
+            self.near.pop();
+            self.queued -= 1;
         }
         None
+    }
+
+    /// The earliest plan behind it.
+    fn first_later(&mut self) -> Option<Planned> {
+        loop {
+            let mut entry = self.later.first_entry()?;
+            let before = entry.get().len();
+            entry.get_mut().retain(|planned| stands(&self.due, *planned));
+            self.queued -= before - entry.get().len();
+            match entry.get().iter().min() {
+                Some(first) => return Some(*first),
+                None => drop(entry.remove()),
+            }
+        }
+    }
+
+    fn clear_up(&mut self) {
+        self.near.retain(|Reverse(planned)| stands(&self.due, *planned));
+        self.later.retain(|_, plans| {
+            plans.retain(|planned| stands(&self.due, *planned));
+            !plans.is_empty()
+        });
+        self.queued = self.near.len() + self.later.values().map(Vec::len).sum::<usize>();
     }
 
     fn take(&mut self, planned: Planned) -> Option<T> {
@@ -154,7 +219,7 @@ mod tests {
             timers.forget(planned);
             timers.forget(planned);
         }
-        assert!(timers.lock().queue.len() <= 2 * FEW);
+        assert!(timers.lock().queued <= 2 * FEW);
         assert!(timers.lock().due.capacity() <= 4);
         timers.arm(|next| assert_eq!(next, at(7)));
         assert_eq!(timers.pop_due(at(20_000)), Some("stays"));
@@ -164,5 +229,51 @@ mod tests {
         timers.forget(stays);
         assert_eq!(timers.pop_due(at(9)), Some("another"));
         timers.forget(another);
+    }
+
+    /// A sequence of numbers without a pattern, always the same.
+    fn numbers() -> impl Iterator<Item = u64> {
+        std::iter::successors(Some(1_u64), |last| {
+            Some(last.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
+        })
+        .map(|number| number >> 33)
+    }
+
+    #[test]
+    fn plans_near_and_far_come_due_in_order_whatever_is_taken_back_in_between() {
+        let timers = Timers::new();
+        let mut numbers = numbers();
+        let mut next = |below: u64| numbers.next().unwrap() % below;
+        let mut model = std::collections::BTreeMap::new();
+        let mut now = 0;
+        for number in 0..20_000 {
+            match next(8) {
+                0..=3 => {
+                    // Up to some spans ahead, now and then as far as it goes, or past already.
+                    let far = if next(50) == 0 { u64::MAX - now } else { next(1 << 29) };
+                    let planned = timers.plan(at((now + far).saturating_sub(1 << 27)), number, |_| {});
+                    model.insert((planned.at, number), planned);
+                }
+                4 | 5 => {
+                    let taken_back = model.keys().nth(next(20) as usize).copied();
+                    taken_back.and_then(|key| model.remove(&key)).into_iter().for_each(|planned| timers.forget(planned));
+                }
+                6 => timers.arm(|first| {
+                    let expected = model.first_key_value().map_or(Instant::FAR, |((at, _), _)| *at);
+                    assert_eq!(first, expected);
+                }),
+                _ => {
+                    now += next(1 << 25);
+                    while let Some(due) = timers.pop_due(at(now)) {
+                        let ((planned_at, number), _) = model.pop_first().unwrap();
+                        assert!(planned_at <= at(now));
+                        assert_eq!(due, number);
+                    }
+                    assert!(model.first_key_value().is_none_or(|((first, _), _)| *first > at(now)));
+                }
+            }
+            assert!(timers.lock().queued <= 2 * model.len() + FEW + 1);
+            assert_eq!(timers.lock().due.len(), model.len());
+        }
     }
 }
