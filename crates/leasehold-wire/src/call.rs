@@ -109,11 +109,11 @@ pub fn release(space: &Space, name: &ResourceName, claim: ClaimId, manner: Manne
 }
 
 /// A renewal that sets so many tokens aside.
-pub fn renew(space: &Space, keys: Keys, claim: ClaimId, (terms, tokens): (Terms, u32)) -> Call {
-    let (ttl, delay) = (millis(terms.ttl).to_string(), millis(terms.lock_delay).to_string());
-    let mut args = vec![claim.to_string(), ttl, delay, space.channels()];
-    args.extend((tokens > 0).then(|| tokens.to_string()));
-    call(&RENEW, vec![keys.lock, keys.queue, keys.places, keys.counter], args)
+pub fn renew(space: &Space, name: &ResourceName, claim: ClaimId, (terms, tokens): (Terms, u32)) -> Call {
+    let delay = (tokens > 0 || !terms.lock_delay.is_zero()).then(|| millis(terms.lock_delay).to_string());
+    let tokens = (tokens > 0).then(|| tokens.to_string());
+    let args = [claim.to_string(), millis(terms.ttl).to_string()].into_iter().chain(delay).chain(tokens);
+    call(&RENEW, space.lock_and_queue(name), args)
 }
 
 /// Lifts the token counter to the server's clock.
@@ -267,7 +267,7 @@ mod tests {
             release(&space, &name, id, Manner::Own { keep: Duration::ZERO }),
             release(&space, &name, id, Manner::Own { keep: Duration::from_secs(1) }),
             release(&space, &name, id, Manner::Revoke),
-            renew(&space, keys(), id, (terms(), 16)),
+            renew(&space, &name, id, (terms(), 16)),
             raise(&space),
             inspect(keys(), 100),
             registry(&space, (1, Duration::from_secs(9), "{}"), &[id], &[change]),
@@ -308,6 +308,6 @@ mod tests {
         assert_eq!(native.px_ms, 10_005);
         assert_eq!(native.value, "00000000000000010000000000000002+5");
         assert_eq!(record_value(ClaimId::new(1, 2), Duration::ZERO), "00000000000000010000000000000002+");
-        assert_eq!(renew(&space, space.keys(&name), ClaimId::new(1, 2), (terms(), 0)).args()[1], "10000");
+        assert_eq!(renew(&space, &name, ClaimId::new(1, 2), (terms(), 0)).args()[1], "10000");
     }
 }

@@ -25,8 +25,10 @@ macro_rules! script {
 }
 
 pub(crate) static CLAIM: Script = script!("claim", 4, 8, "claim.lua", "queue.lua", "claim_body.lua");
-pub(crate) static RELEASE: Script = script!("release", 1, 1, "release.lua", "queue.lua", "release_body.lua");
-pub(crate) static RENEW: Script = script!("renew", 4, 4, "renew.lua", "queue.lua", "renew_body.lua");
+pub(crate) static RELEASE: Script =
+    script!("release", 1, 1, "release.lua", "keys.lua", "release_hand_off.lua", "queue.lua", "release_body.lua");
+pub(crate) static RENEW: Script =
+    script!("renew", 1, 2, "renew.lua", "keys.lua", "renew_tokens.lua", "queue.lua", "renew_body.lua");
 pub(crate) static RAISE: Script = script!("raise", 1, 0, "raise.lua");
 pub(crate) static INSPECT: Script = script!("inspect", 3, 1, "inspect.lua");
 pub(crate) static REGISTRY: Script = script!("registry", 2, 4, "registry.lua");

@@ -213,7 +213,7 @@ pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<Ren
     let to_error = |fault: Fault| fault.into_error(&inner.target.space);
     let link = inner.driver()?;
     let space = &inner.target.space;
-    let upkeep = renew(space, space.keys(&call.resource), call.claim, (call.terms, call.tokens));
+    let upkeep = renew(space, &call.resource, call.claim, (call.terms, call.tokens));
     let answer = link.call(&upkeep, call.io_deadline).await.map_err(to_error)?;
     let Some(prolonged) = renewed(answer).map_err(|malformed| to_error(malformed.into()))? else {
         inner.over(call.claim);
