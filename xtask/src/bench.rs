@@ -25,7 +25,7 @@ pub struct Options {
 /// Those of starting it.
 pub fn run(root: &Path, options: &Options) -> io::Result<bool> {
     let mut command = Command::new(cargo());
-    command.args(["run", "--quiet", "--release", "--package", "leasehold-bench", "--features", "rivals", "--"]);
+    command.args(["run", "--quiet", "--profile", "dist", "--package", "leasehold-bench", "--features", "rivals", "--"]);
     command.args(arguments(options)).current_dir(root);
     Ok(command.status()?.success())
 }

@@ -93,6 +93,7 @@ fn machine(server: &mut Server, options: &Options) -> Result<String, Fault> {
         ["server", &format!("redis-server {}", server.info("server", "redis_version")?)],
         ["library", &format!("leasehold {}, {}", env!("CARGO_PKG_VERSION"), said("git", &["rev-parse", "--short", "HEAD"])?)],
         ["crates", &versions.join(", ")],
+        ["build", "profile `dist`, for all contenders alike: optimized across all crates at once"],
         ["repetitions", &format!("{} of each contender, unless said otherwise", options.repeats())],
         ["clients", &format!("tokio, {} worker threads in each process, all on one processor", options.workers)],
     ];

@@ -170,10 +170,11 @@ fn repeated(count: usize, options: &Options, once: impl Fn(&mut Server) -> Resul
     for _ in 0..if options.quick { 1 } else { 2 } {
         once(&mut server)?;
     }
-    settle(&mut server, STILL, QUIET)?;
+    // The server looks at its connections' buffers once a second.
+    settle(&mut server, STILL, WRITTEN)?;
     let before = used(&mut server)?;
     let (all, registry) = once(&mut server)?;
-    settle(&mut server, STILL, QUIET)?;
+    settle(&mut server, STILL, WRITTEN)?;
     let each = |bytes: f64| bytes / count as f64;
     let left = (used(&mut server)? - before).max(0.0);
     let mut keys_left: Vec<String> = server.query(&["KEYS", "*"])?;
