@@ -1,7 +1,7 @@
 
--- The ordinary hand-off, to a first waiter with enough of its place left: what everybody waits for, so it comes before the
--- functions of the other cases are even made. They go on with the entry that was popped here. A holder without a delay has
--- no place of its own to give up.
+-- release.lua, put behind its first half: the ordinary hand-off, to a first waiter with enough of its place left. Everybody waits
+-- for it, so it comes before the functions of the other cases are even made. They go on with the entry that was popped here. A
+-- holder without a delay has no place of its own to give up.
 if entry then
   local claim = string.sub(entry, -32)
   local place = call('HGET', PLACES, claim)

@@ -1,5 +1,5 @@
 
--- renew.lua, its second part: tokens are set aside.
+-- renew.lua, put behind its first half: tokens are set aside.
 if renewed then
   local time = call('TIME')
   local room = time[1] * 1000000 + time[2] - (tonumber(call('GET', COUNTER)) or 0)
