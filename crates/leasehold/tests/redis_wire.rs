@@ -3,15 +3,16 @@
 
 mod support;
 
-use leasehold::ClaimId;
-use leasehold_core::{Ask, ReqNo};
+use leasehold::engine::{Engine, RenewCall};
+use leasehold::{ClaimId, Want};
+use leasehold_core::{Ask, ReleaseReply, RenewReply, ReqNo};
 use leasehold_wire::{Call, Space, claim, release};
 use rustix::event::{PollFd, PollFlags, epoll, poll};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 use support::redis::RedisServer;
-use support::redis_client::{PLAIN, lasting, name};
+use support::redis_client::{Client, PLAIN, lasting, name};
 
 /// A connection that is subscribed to the channel of a client.
 struct Bare {
@@ -62,7 +63,9 @@ impl Bare {
 
     /// Sleeps until something can be read.
     fn is_written_to(&self) {
-        poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], None).unwrap();
+        let patience = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&self.stream, PollFlags::IN)], Some(&patience)).unwrap();
+        assert_eq!(ready, 1, "client {} must be written to", self.client);
     }
 }
 
@@ -98,4 +101,34 @@ fn the_next_holder_is_written_to_before_the_releaser() {
 
     next.wait_for("granted");
     releaser.wait_for(":1\r\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_finds_queue_places_and_counter_whatever_the_name_and_prefix() {
+    let server = RedisServer::start();
+    for prefix in ["leasehold:", "", "app:", "{app}:"] {
+        let url = format!("{}?prefix={}", server.url(), prefix.replace('{', "%7B").replace('}', "%7D"));
+        let space = Space::new(prefix).unwrap();
+        let (one, mut other) = (Client::join(&url).await, Client::join(&url).await);
+        for text in ["order:123:pay", "{a}b", "b{a}", "a}", "{leasehold:a}", "a{}b{c}", "ключ"] {
+            let about = format!("{prefix:?} and {text:?}");
+            let renew = async |claim, tokens| {
+                let mut call = RenewCall::new(name(text), claim, Want::ALL_OF_ONE, lasting());
+                (call.tokens, call.io_deadline) = (tokens, one.within(Duration::from_secs(20)));
+                one.engine.renew(call).await.unwrap()
+            };
+            let (holder, token) = one.hold(text).await;
+            let RenewReply::Renewed(alone) = renew(holder, 3).await else { panic!("{about}: nobody took it away") };
+            let block = alone.block.unwrap_or_else(|| panic!("{about}: tokens must be set aside"));
+            assert!(block.first > token && block.count == 3 && !alone.others_wait, "{about}: {alone:?}");
+            let (waiter, _) = other.wait_for(text).await;
+            let RenewReply::Renewed(watched) = renew(holder, 0).await else { panic!("{about}: it is still held") };
+            assert!(watched.block.is_none() && watched.others_wait, "{about}: {watched:?}");
+            // A hold that ran out while others wait: the first of them is next.
+            server.query::<()>(&["DEL", &space.lock(&name(text))]);
+            assert_eq!(renew(holder, 0).await, RenewReply::Lost, "{about}");
+            assert!(other.hear_grant(waiter).await.token > block.first, "{about}");
+            assert_eq!(other.release(text, waiter).await.unwrap(), ReleaseReply::Released, "{about}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ end
 
 -- Never shortens the lease, nor the delay behind it.
 local function refresh(left, kept)
-  local token = call('INCRBY', COUNTER, '1')
+  local token = take_token(0)
   if delay > kept then call('SET', LOCK, marked(id, delay), 'KEEPTTL') end
   local whole = math.max(left - kept, ttl) + math.max(delay, kept)
   if whole ~= left then call('PEXPIRE', LOCK, format('%.0f', whole)) end

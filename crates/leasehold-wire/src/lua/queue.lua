@@ -94,7 +94,7 @@ local function tell(claim, text)
 end
 
 -- The token of a grant, and how many were set aside behind it: `spare`, or none where the counter would overtake the clock
--- that it is raised to.
+-- that it is raised to. By `INCRBY` alone: so the server's statistics tell native claims, which are all `INCR`, from scripts.
 local function take_token(spare)
   local token = call('INCRBY', COUNTER, '1')
   if spare == 0 or token + spare > now() then return token, 0 end

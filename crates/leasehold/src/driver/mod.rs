@@ -280,8 +280,8 @@ impl Driver {
 
     /// Plans the next look: by the driver for what the machine wants, by the watch for the deadline.
     fn plan(self: &Arc<Driver>, claimant: &Arc<Claimant>, inner: &mut Inner, (now, renewed): (Instant, bool)) {
-        // A look planned too early costs one tick; moving it at every step would cost a short hold more. A long one has its look
-        // at a renewal that may stay unanswered for nothing, and looks long after that.
+        // A look planned too early costs one tick; moving it at every step would cost a short hold more. An answered renewal moves
+        // it: the look was for the answer that might not come, and the next renewal is long after.
         inner.timer.take_if(|planned| planned.at <= now);
         if let Some(wake) = inner.machine.poll_wake().into_iter().chain(inner.near_max_hold).min()
             && inner.timer.is_none_or(|planned| planned.at > wake || renewed)
