@@ -308,6 +308,8 @@ mod tests {
         assert_eq!(native.px_ms, 10_005);
         assert_eq!(native.value, "00000000000000010000000000000002+5");
         assert_eq!(record_value(ClaimId::new(1, 2), Duration::ZERO), "00000000000000010000000000000002+");
-        assert_eq!(renew(&space, &name, ClaimId::new(1, 2), (terms(), 0)).args()[1], "10000");
+        let renewal = |terms| renew(&space, &name, ClaimId::new(1, 2), (terms, 0)).args()[1..].to_vec();
+        assert_eq!(renewal(terms()), ["10000", "5"]);
+        assert_eq!(renewal(Terms { lock_delay: Duration::ZERO, ..terms() }), ["10000"]);
     }
 }

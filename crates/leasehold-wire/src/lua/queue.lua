@@ -1,5 +1,5 @@
 
--- queue.lua: what claim and release share: the queue of a resource and the grant to its first waiter.
+-- queue.lua: what claim, release and renew share: the queue of a resource and the grant to its first waiter.
 -- Put into the scripts that need it, behind their first half, which names call, LOCK, QUEUE, PLACES, COUNTER (keys) and
 -- CHANNELS (what a client's channel begins with).
 -- An entry of the queue is "<number of the ask that entered it> <claim>"; a place is

@@ -3,7 +3,7 @@
 //! Nearly every plan is taken back long before its time, and most are later than all before them. So a plan is put down with the
 //! others of its span of time, unsorted, which costs next to nothing; one that is taken back stays there until half of all are
 //! of that kind, or until its span comes. Only the plans of the span that has come are sorted, in a heap: with 100 000 locks
-//! it has some thousand, and stays in the processor's cache.
+//! that are renewed each 10 s it has some hundred, and stays in the processor's cache.
 
 use leasehold_core::Instant;
 use slab::Slab;
@@ -111,7 +111,7 @@ impl<T> Timers<T> {
     /// Sets the waiting side, by `set`, to the earliest instant planned.
     pub(crate) fn arm(&self, set: impl FnOnce(Instant)) {
         let mut inner = self.lock();
-        inner.armed = inner.nearest().or_else(|| inner.first_later()).map_or(Instant::FAR, |planned| planned.at);
+        inner.armed = inner.first().map_or(Instant::FAR, |planned| planned.at);
         set(inner.armed);
     }
 
@@ -149,24 +149,24 @@ impl<T> Inner<T> {
         None
     }
 
-    /// The earliest plan behind it.
-    fn first_later(&mut self) -> Option<Planned> {
+    /// The earliest plan of all. Its span counts as come from here on, so that its plans are looked through once.
+    fn first(&mut self) -> Option<Planned> {
         loop {
-            let mut entry = self.later.first_entry()?;
-            let before = entry.get().len();
-            entry.get_mut().retain(|planned| stands(&self.due, *planned));
-            self.queued -= before - entry.get().len();
-            match entry.get().iter().min() {
-                Some(first) => return Some(*first),
-                None => drop(entry.remove()),
+            if let Some(first) = self.nearest() {
+                return Some(first);
             }
+            let next = *self.later.first_key_value()?.0;
+            self.reach(next);
         }
     }
 
+    /// Drops what was taken back, and the room that it had.
     fn clear_up(&mut self) {
         self.near.retain(|Reverse(planned)| stands(&self.due, *planned));
+        self.near.shrink_to(2 * self.near.len());
         self.later.retain(|_, plans| {
             plans.retain(|planned| stands(&self.due, *planned));
+            plans.shrink_to(2 * plans.len());
             !plans.is_empty()
         });
         self.queued = self.near.len() + self.later.values().map(Vec::len).sum::<usize>();
@@ -229,6 +229,21 @@ mod tests {
         timers.forget(stays);
         assert_eq!(timers.pop_due(at(9)), Some("another"));
         timers.forget(another);
+    }
+
+    #[test]
+    fn what_was_taken_back_takes_no_room_behind_plans_that_stay() {
+        const FAR_AHEAD: u64 = 1 << 40;
+        let timers = Timers::new();
+        for now in (0..FAR_AHEAD / 4).step_by(1 << 26) {
+            // One plan of each span stays.
+            let _stays = timers.plan(at(now + FAR_AHEAD), (), |_| {});
+            (0..100).for_each(|_| timers.forget(timers.plan(at(now + FAR_AHEAD), (), |_| {})));
+        }
+        let inner = timers.lock();
+        let room = inner.near.capacity() + inner.later.values().map(Vec::capacity).sum::<usize>();
+        let most = 4 * inner.later.len() + 100 * FEW;
+        assert!(room <= most, "room for {room} plans, where {} stand", inner.due.len());
     }
 
     /// A sequence of numbers without a pattern, always the same.
