@@ -19,7 +19,7 @@ pub(crate) struct Timers<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    /// The plans up to the end of the span that has come, and some that were taken back.
+    /// The plans up to the end of the span that has come, some of later spans, and some that were taken back.
     near: BinaryHeap<Reverse<Planned>>,
     /// Those of each span to come, in no order.
     later: BTreeMap<u64, Vec<Planned>>,
@@ -125,19 +125,24 @@ fn stands<T>(due: &Slab<(u64, T)>, planned: Planned) -> bool {
 }
 
 impl<T> Inner<T> {
-    /// Sorts the plans of the spans that have come, without those that were taken back.
+    /// Sorts the plans of the spans that have come.
     fn reach(&mut self, span: u64) {
         self.reached = self.reached.max(span);
-        while let Some(entry) = self.later.first_entry().filter(|entry| *entry.key() <= self.reached) {
-            let come = entry.remove();
-            self.queued -= come.len();
-            let before = self.near.len();
-            self.near.extend(come.into_iter().filter(|planned| stands(&self.due, *planned)).map(Reverse));
-            self.queued += self.near.len() - before;
+        while self.later.first_key_value().is_some_and(|(next, _)| *next <= self.reached) {
+            self.sort_next_span();
         }
     }
 
-    /// The earliest plan up to the end of the span that has come.
+    /// Sorts the plans of the next span to come, without those that were taken back.
+    fn sort_next_span(&mut self) {
+        let Some((_, plans)) = self.later.pop_first() else { return };
+        self.queued -= plans.len();
+        let before = self.near.len();
+        self.near.extend(plans.into_iter().filter(|planned| stands(&self.due, *planned)).map(Reverse));
+        self.queued += self.near.len() - before;
+    }
+
+    /// The earliest plan of those that are sorted: of all up to the end of the span that has come.
     fn nearest(&mut self) -> Option<Planned> {
         while let Some(Reverse(planned)) = self.near.peek().copied() {
             if stands(&self.due, planned) {
@@ -149,14 +154,14 @@ impl<T> Inner<T> {
         None
     }
 
-    /// The earliest plan of all. Its span counts as come from here on, so that its plans are looked through once.
+    /// The earliest plan of all. Its span is sorted for that, if it was not: so it is looked through once.
     fn first(&mut self) -> Option<Planned> {
         loop {
-            if let Some(first) = self.nearest() {
-                return Some(first);
+            let nearest = self.nearest();
+            match self.later.first_key_value() {
+                Some((next, _)) if nearest.is_none_or(|nearest| span(nearest.at) >= *next) => self.sort_next_span(),
+                _ => return nearest,
             }
-            let next = *self.later.first_key_value()?.0;
-            self.reach(next);
         }
     }
 
@@ -244,6 +249,19 @@ mod tests {
         let room = inner.near.capacity() + inner.later.values().map(Vec::capacity).sum::<usize>();
         let most = 4 * inner.later.len() + 100 * FEW;
         assert!(room <= most, "room for {room} plans, where {} stand", inner.due.len());
+    }
+
+    #[test]
+    fn a_lone_plan_far_ahead_leaves_those_before_it_unsorted() {
+        let timers = Timers::new();
+        timers.plan(at(1 << 50), 0, |_| {});
+        timers.arm(|first| assert_eq!(first, at(1 << 50)));
+        for number in 1..1000 {
+            timers.plan(at(number << 27), number, |_| {});
+        }
+        timers.arm(|first| assert_eq!(first, at(1 << 27)));
+        assert_eq!(timers.lock().near.len(), 2);
+        assert_eq!(timers.pop_due(at(1 << 50)), Some(1));
     }
 
     /// A sequence of numbers without a pattern, always the same.
