@@ -93,11 +93,18 @@ fn machine(server: &mut Server, options: &Options) -> Result<String, Fault> {
         ["server", &format!("redis-server {}", server.info("server", "redis_version")?)],
         ["library", &format!("leasehold {}, {}", env!("CARGO_PKG_VERSION"), said("git", &["rev-parse", "--short", "HEAD"])?)],
         ["crates", &versions.join(", ")],
-        ["build", "profile `dist`, for all contenders alike: optimized across all crates at once"],
+        ["build", &format!("profile `{}`, for all contenders alike", profile()?)],
         ["repetitions", &format!("{} of each contender, unless said otherwise", options.repeats())],
         ["clients", &format!("tokio, {} worker threads in each process, all on one processor", options.workers)],
     ];
     Ok(rows.iter().fold(String::from("\n"), |text, [what, which]| text + &format!("- {what}: {which}\n")))
+}
+
+/// The profile that this program was built with: cargo names a folder after it.
+fn profile() -> Result<String, Fault> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().and_then(Path::file_name).ok_or("a program is in a folder")?;
+    Ok(folder.to_string_lossy().into_owned())
 }
 
 /// The version of a crate that this program was built with.

@@ -214,19 +214,21 @@ async fn a_name_in_use_by_another_kind_of_key_is_a_config_error() {
 async fn missing_rights_are_named() {
     let server = RedisServer::start();
     let cases = [
-        ("~other:* &* +@all", "the keys ~leasehold:*"),
-        ("~* &* +@all -evalsha -eval", "the command EVALSHA"),
-        ("~* &* +@all -incr", "the command INCR"),
-        ("~* &* +@all -set", "one of the commands GET, PERSIST, SET, TIME"),
+        ("~other:* &* +@all", 1, "the keys ~leasehold:*"),
+        ("~* &* +@all -evalsha -eval", 1, "the command EVALSHA"),
+        ("~* &* +@all -incr", 1, "the command INCR"),
+        // The second ask goes by a script.
+        ("~* &* +@all -incrby", 2, "HSET, INCRBY, LINDEX"),
+        ("~* &* +@all -set", 1, "one of the commands GET, PERSIST, SET, TIME"),
     ];
-    for (at, (rights, missing)) in cases.into_iter().enumerate() {
+    for (at, (rights, no, missing)) in cases.into_iter().enumerate() {
         let user = format!("u{at}");
         let rights = ["ACL", "SETUSER", &user, "on", ">secret"].into_iter().chain(rights.split(' ')).collect::<Vec<_>>();
         server.query::<()>(&rights);
         let url = format!("redis://{user}:secret@127.0.0.1:{}", server.port());
         let error = match Client::try_join(&url).await {
             Err(error) => error,
-            Ok(client) => client.ask("r", client.fresh(), (1, false)).await.unwrap_err(),
+            Ok(client) => client.ask("r", client.fresh(), (no, false)).await.unwrap_err(),
         };
         assert_eq!(error.kind(), ErrorKind::Permission, "{error}");
         assert!(error.to_string().contains(missing), "{error} must name {missing}");

@@ -8,11 +8,11 @@ use leasehold::{ClaimId, Want};
 use leasehold_core::{Ask, ReleaseReply, RenewReply, ReqNo};
 use leasehold_wire::{Call, Space, claim, release};
 use rustix::event::{PollFd, PollFlags, epoll, poll};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 use support::redis::RedisServer;
-use support::redis_client::{Client, PLAIN, lasting, name};
+use support::redis_client::{Client, PLAIN, eventually, lasting, name};
 
 /// A connection that is subscribed to the channel of a client.
 struct Bare {
@@ -101,6 +101,50 @@ fn the_next_holder_is_written_to_before_the_releaser() {
 
     next.wait_for("granted");
     releaser.wait_for(":1\r\n");
+}
+
+/// The peer that makes the next call whose last word ends with `end`, in what a `MONITOR` reads.
+fn caller_of(monitor: &mut impl BufRead, end: &str) -> String {
+    for line in monitor.lines() {
+        let line = line.unwrap();
+        if line.contains("EVALSHA") && line.ends_with(end) {
+            return line.split(['[', ']']).nth(1).unwrap().split(' ').nth(1).unwrap().to_owned();
+        }
+    }
+    panic!("the monitor must not end")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waited_releases_by_the_connection_that_hears_however_often_it_asked() {
+    let server = RedisServer::start();
+    let url = server.url();
+    let (one, other) = (leasehold::Client::connect(&url).await.unwrap(), leasehold::Client::connect(&url).await.unwrap());
+    let mut monitor = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    monitor.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    monitor.write_all(b"MONITOR\r\n").unwrap();
+    let mut monitor = BufReader::new(monitor);
+    let mut greeting = String::new();
+    monitor.read_line(&mut greeting).unwrap();
+    assert_eq!(greeting, "+OK\r\n");
+
+    // The second ask of who meets another for the first time goes by the driver, as do those of each beat.
+    for beats in [0, 1] {
+        let text = format!("after {beats} beats");
+        let held = one.mutex(&*text).unwrap().acquire().await.unwrap();
+        let waiter = other.mutex(&*text).unwrap();
+        let waiting = tokio::spawn(async move { waiter.acquire().await });
+        let places = space().keys(&name(&text)).places;
+        eventually("it waits", || server.query::<u64>(&["EXISTS", &places]) == 1).await;
+        tokio::time::sleep(Duration::from_millis(2500 * beats)).await;
+        held.release().await.unwrap();
+        caller_of(&mut monitor, "+\"");
+        waiting.await.unwrap().unwrap().release().await.unwrap();
+
+        let releaser = caller_of(&mut monitor, "+\"");
+        let clients: String = server.query(&["CLIENT", "LIST"]);
+        let about = clients.lines().find(|client| client.contains(&format!(" addr={releaser} "))).expect("it is still there");
+        assert!(about.contains(" sub=1 "), "{text}: {about}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -308,7 +308,8 @@ impl Attempt {
             resource: self.resource.clone(),
             claim: self.claim,
             manner,
-            route: if self.asked > 1 { Route::Driver } else { Route::Caller },
+            // Its asks were answered, so a release may go either way.
+            route: if self.asked > 2 { Route::Driver } else { Route::Caller },
             io_deadline: self.pace.io_deadline(),
         };
         expect(self.pace.within(self.engine.release(call)).await)

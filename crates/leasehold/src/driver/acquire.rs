@@ -136,8 +136,12 @@ impl Driver {
     /// The first ask travels on the caller's runtime, if that is the one which connected: no hop to another thread. `None` if
     /// there is nothing for the caller to send.
     pub(super) fn first_request(self: &Arc<Driver>, claimant: &Arc<Claimant>) -> Option<Request> {
-        let mut moved = self.advance(claimant, Cause::Input(Input::Tick));
-        let own = if self.at_home() { moved.requests.pop() } else { None };
+        if !self.at_home() {
+            self.step(claimant, Input::Tick);
+            return None;
+        }
+        let mut moved = self.advance(claimant, Cause::FirstAsk);
+        let own = moved.requests.pop();
         self.dispatch_all(claimant, &mut moved);
         own
     }
@@ -207,8 +211,7 @@ impl Driver {
     }
 
     async fn send_release(self: &Arc<Driver>, claimant: &Arc<Claimant>, request: Request) {
-        // Only a claim that asked once, by this runtime, is released by it: behind every other ask goes the driver.
-        if !self.at_home() || claimant.lock().asks != 1 {
+        if !self.at_home() || claimant.lock().asks_by_driver > 0 {
             return self.dispatch(claimant, request);
         }
         let mut unsent = Unsent { driver: self, claimant, request: Some(request) };

@@ -48,7 +48,8 @@ pub(crate) struct Inner {
     pub(crate) detached: bool,
     pub(crate) ending: bool,
     pub(crate) done: bool,
-    pub(crate) asks: u32,
+    /// How many asks went by the driver and were not answered: a release goes behind them, by the same way.
+    pub(super) asks_by_driver: u32,
     pub(crate) timer: Option<Planned>,
     pub(crate) watch: Option<Planned>,
     /// When it was made, or granted.
@@ -142,7 +143,7 @@ impl Inner {
             detached: false,
             ending: false,
             done: false,
-            asks: 0,
+            asks_by_driver: 0,
             timer: None,
             watch: None,
             since: now,
@@ -186,9 +187,10 @@ impl Inner {
         over && !self.machine.awaits(no)
     }
 
+    /// Notes a request that goes by the driver.
     pub(super) fn count_ask(&mut self, verb: Verb) {
         if matches!(verb, Verb::Claim(_)) {
-            self.asks += 1;
+            self.asks_by_driver += 1;
         }
     }
 

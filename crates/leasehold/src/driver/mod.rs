@@ -141,8 +141,10 @@ impl Driver {
         let now = self.world.now();
         let lost_before = inner.lost.is_some();
         let renewed = matches!(cause, Cause::Input(Input::Reply(_, Reply::Renew(_))));
+        let asks_by_caller = matches!(cause, Cause::FirstAsk);
         let mut next = match cause {
             Cause::Input(input) => Some(input),
+            Cause::FirstAsk => Some(Input::Tick),
             Cause::Left(ask) => {
                 let unwanted = state.as_deref().is_some_and(|state| state.is_rid_of(claimant));
                 unwanted.then(|| ask.map_or(Input::Cancel, Input::Abandon))
@@ -157,6 +159,9 @@ impl Driver {
         }
         if inner.near_max_hold.take_if(|at| *at <= now).is_some() {
             self.show_of(claimant, &mut inner, (now, What::NearMaxHold));
+        }
+        if !asks_by_caller {
+            after.requests.iter().for_each(|request| inner.count_ask(request.verb));
         }
         claimant.publish(&mut inner);
         self.plan(claimant, &mut inner, (now, renewed));
@@ -190,7 +195,6 @@ impl Driver {
         }
         inner.machine.handle(now, input);
         if let Some(request) = inner.machine.poll_request(now) {
-            inner.count_ask(request.verb);
             after.requests.push(request);
         }
         while let Some(event) = inner.machine.poll_event() {
@@ -348,6 +352,9 @@ impl Driver {
         let claimant = Arc::clone(claimant);
         self.world.spawn(async move {
             let reply = driver.send(&claimant, request, Route::Driver).await;
+            if matches!(reply, Reply::Claim(Ok(_))) {
+                claimant.lock().asks_by_driver -= 1;
+            }
             driver.step(&claimant, Input::Reply(request.no, reply));
         });
     }
@@ -514,6 +521,8 @@ fn shut_down() -> Error {
 /// Why a claim moves.
 enum Cause {
     Input(Input<Error>),
+    /// It asks for the first time, and by the caller's way.
+    FirstAsk,
     /// Somebody left the line, and with it the ask of this number; the claim is withdrawn if nobody is left.
     Left(Option<ReqNo>),
     /// Whoever has this token gives the hold back; `used` unless it never knew that it held.
