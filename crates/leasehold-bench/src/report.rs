@@ -100,7 +100,7 @@ fn machine(server: &mut Server, options: &Options) -> Result<String, Fault> {
     Ok(rows.iter().fold(String::from("\n"), |text, [what, which]| text + &format!("- {what}: {which}\n")))
 }
 
-/// The profile that this program was built with: cargo names a folder after it.
+/// The folder of this program: cargo names it after the profile that it built it with.
 fn profile() -> Result<String, Fault> {
     let program = std::env::current_exe()?;
     let folder = program.parent().and_then(Path::file_name).ok_or("a program is in a folder")?;

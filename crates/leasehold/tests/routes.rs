@@ -1,24 +1,34 @@
-//! Which way a hold is given back: by the caller's, unless an ask may still be under way by the driver's.
+//! Which way a hold is given back: by the caller's, unless it came by the driver's or an ask may still be under way there.
 
-use leasehold::engine::{Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Listener, ReleaseCall, RenewCall, Route};
+use leasehold::engine::{
+    Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Listener, Notice, ReleaseCall, RenewCall, Route,
+};
 use leasehold::engines::memory::MemoryStore;
-use leasehold::{Client, Error, Instant, ResourceName};
+use leasehold::{Client, Instant, ResourceName};
 use leasehold_core::{ClaimReply, ReleaseReply, RenewReply};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 const TTL: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(30);
 
-/// An engine over memory that notes the ways of asks and releases, and answers no ask but the first while `answers` is false.
+/// What becomes of the asks behind the first, and of pushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Answered,
+    Unanswered,
+    Unheard,
+}
+
+/// An engine over memory that notes the ways of asks and releases.
 #[derive(Clone, Debug)]
 struct Noted {
     inner: Arc<dyn Engine>,
     asks: watch::Sender<Vec<Route>>,
     releases: Arc<Mutex<Vec<Route>>>,
-    answers: watch::Sender<bool>,
+    manner: Manner,
 }
 
 impl Engine for Noted {
@@ -28,13 +38,9 @@ impl Engine for Noted {
 
     fn claim(&self, call: ClaimCall) -> Answer<ClaimReply> {
         self.asks.send_modify(|asks| asks.push(call.route));
-        let (repeat, answer, mut answers) = (!call.ask.first, self.inner.claim(call), self.answers.subscribe());
-        Box::pin(async move {
-            if repeat {
-                answers.wait_for(|answers| *answers).await.map_err(|_| Error::unavailable("the test is over"))?;
-            }
-            answer.await
-        })
+        let unanswered = self.manner == Manner::Unanswered && !call.ask.first;
+        let answer = self.inner.claim(call);
+        if unanswered { Box::pin(std::future::pending()) } else { answer }
     }
 
     fn renew(&self, call: RenewCall) -> Answer<RenewReply> {
@@ -55,6 +61,9 @@ impl Engine for Noted {
     }
 
     fn listen(&self, listener: Listener) {
+        if self.manner == Manner::Unheard {
+            return self.inner.listen(Arc::new(|_: Notice| {}));
+        }
         self.inner.listen(listener);
     }
 
@@ -63,33 +72,47 @@ impl Engine for Noted {
     }
 }
 
-/// The ways by which a hold was asked for and released that was waited for until the second ask went out.
-async fn ways_of_a_waiter(answers: bool) -> (Vec<Route>, Vec<Route>) {
+/// The way by which a hold was given back that was waited for until the second ask went out.
+async fn way_back(manner: Manner) -> Route {
     let store = MemoryStore::new();
     let open = |context: Context| store.engine(&context.world, context.client, context.about);
     let (asks, mut asked) = watch::channel(Vec::new());
-    let (releases, answers) = (Arc::default(), watch::Sender::new(answers));
+    let releases = Arc::default();
     let other = Client::builder().connect_with(|context| async { Ok(open(context)) }).await.unwrap();
-    let noted = |context| Noted { inner: open(context), asks, releases: Arc::clone(&releases), answers };
+    let noted = |context| Noted { inner: open(context), asks, releases: Arc::clone(&releases), manner };
     let client = Client::builder().connect_with(|context| async { Ok(Arc::new(noted(context)) as _) }).await.unwrap();
 
     let held = other.mutex("a").unwrap().acquire().await.unwrap();
     let lock = client.mutex("a").unwrap().ttl(TTL);
     let waiting = tokio::spawn(async move { lock.acquire().await });
-    timeout(LONG, asked.wait_for(|asked| asked.len() == 2)).await.expect("it asks again").unwrap();
+    timeout(LONG, asked.wait_for(|asked| asked.len() > 1)).await.expect("it asks again").unwrap();
+    // Most often the answer is there by then.
+    sleep(TTL / 40).await;
     held.release().await.unwrap();
     let guard = timeout(LONG, waiting).await.expect("it is granted").unwrap().unwrap();
     guard.release().await.unwrap();
-    let (asked, released) = (asked.borrow().clone(), releases.lock().unwrap().clone());
-    (asked, released)
+    assert_eq!(asked.borrow()[..2], [Route::Caller, Route::Driver]);
+    releases.lock().unwrap()[0]
 }
 
 #[tokio::test]
 async fn a_hold_whose_asks_were_answered_is_given_back_by_the_callers_way() {
-    assert_eq!(ways_of_a_waiter(true).await, (vec![Route::Caller, Route::Driver], vec![Route::Caller]));
+    // An ask may be under way again on a loaded machine, but not each time.
+    for _ in 0..20 {
+        if way_back(Manner::Answered).await == Route::Caller {
+            return;
+        }
+    }
+    panic!("20 holds were given back by the driver's way");
 }
 
 #[tokio::test]
 async fn behind_an_ask_that_is_under_way_by_the_driver_goes_the_driver() {
-    assert_eq!(ways_of_a_waiter(false).await, (vec![Route::Caller, Route::Driver], vec![Route::Driver]));
+    assert_eq!(way_back(Manner::Unanswered).await, Route::Driver);
+}
+
+#[tokio::test]
+async fn a_hold_that_came_by_the_driver_is_given_back_by_the_driver() {
+    // The caller's connection may hang, and nobody know it.
+    assert_eq!(way_back(Manner::Unheard).await, Route::Driver);
 }

@@ -142,6 +142,7 @@ impl Driver {
         }
         let mut moved = self.advance(claimant, Cause::FirstAsk);
         let own = moved.requests.pop();
+        debug_assert!(moved.requests.is_empty(), "one at a time, and only that one is the caller's");
         self.dispatch_all(claimant, &mut moved);
         own
     }

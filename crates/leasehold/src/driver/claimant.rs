@@ -48,7 +48,8 @@ pub(crate) struct Inner {
     pub(crate) detached: bool,
     pub(crate) ending: bool,
     pub(crate) done: bool,
-    /// How many asks went by the driver and were not answered: a release goes behind them, by the same way.
+    /// How many asks went by the driver, but for those whose answer was that it waits. If there are any, a release goes by the
+    /// driver too: behind one that is under way, or where the hold came from, which the caller's connection may know nothing of.
     pub(super) asks_by_driver: u32,
     pub(crate) timer: Option<Planned>,
     pub(crate) watch: Option<Planned>,

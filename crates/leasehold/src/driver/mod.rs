@@ -2,7 +2,7 @@
 //!
 //! A claim's machine is moved by whichever thread has something for it, under the claim's own lock: the caller with its first
 //! ask, the driver's thread with replies, notices and timers, the watch with a deadline. Requests that come out are sent from
-//! the driver's thread, but for the first ask and its release, which travel on the caller's runtime.
+//! the driver's thread, but for the first ask and most releases, which travel on the caller's runtime.
 
 mod acquire;
 mod audience;
@@ -27,7 +27,7 @@ use crate::weak_map::WeakMap;
 use crate::world::World;
 pub(crate) use claimant::Inner;
 use leasehold_core::{
-    ClaimId, Event, Input, Instant, Manner, Reply, ReqNo, Request, ResourceName, Start, Timing, Token, Turn, Verb,
+    ClaimId, ClaimReply, Event, Input, Instant, Manner, Reply, ReqNo, Request, ResourceName, Start, Timing, Token, Turn, Verb,
 };
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -352,7 +352,7 @@ impl Driver {
         let claimant = Arc::clone(claimant);
         self.world.spawn(async move {
             let reply = driver.send(&claimant, request, Route::Driver).await;
-            if matches!(reply, Reply::Claim(Ok(_))) {
+            if matches!(reply, Reply::Claim(Ok(ClaimReply::Queued(_) | ClaimReply::Busy(_)))) {
                 claimant.lock().asks_by_driver -= 1;
             }
             driver.step(&claimant, Input::Reply(request.no, reply));
