@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 /// What becomes of the asks behind the first, and of pushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Manner {
+enum Case {
     Answered,
     Unanswered,
     Unheard,
@@ -28,7 +28,7 @@ struct Noted {
     inner: Arc<dyn Engine>,
     asks: watch::Sender<Vec<Route>>,
     releases: Arc<Mutex<Vec<Route>>>,
-    manner: Manner,
+    case: Case,
 }
 
 impl Engine for Noted {
@@ -38,7 +38,7 @@ impl Engine for Noted {
 
     fn claim(&self, call: ClaimCall) -> Answer<ClaimReply> {
         self.asks.send_modify(|asks| asks.push(call.route));
-        let unanswered = self.manner == Manner::Unanswered && !call.ask.first;
+        let unanswered = self.case == Case::Unanswered && !call.ask.first;
         let answer = self.inner.claim(call);
         if unanswered { Box::pin(std::future::pending()) } else { answer }
     }
@@ -61,7 +61,7 @@ impl Engine for Noted {
     }
 
     fn listen(&self, listener: Listener) {
-        if self.manner == Manner::Unheard {
+        if self.case == Case::Unheard {
             return self.inner.listen(Arc::new(|_: Notice| {}));
         }
         self.inner.listen(listener);
@@ -73,13 +73,13 @@ impl Engine for Noted {
 }
 
 /// The way by which a hold was given back that was waited for until the second ask went out.
-async fn way_back(manner: Manner) -> Route {
+async fn way_back(case: Case) -> Route {
     let store = MemoryStore::new();
     let open = |context: Context| store.engine(&context.world, context.client, context.about);
     let (asks, mut asked) = watch::channel(Vec::new());
     let releases = Arc::default();
     let other = Client::builder().connect_with(|context| async { Ok(open(context)) }).await.unwrap();
-    let noted = |context| Noted { inner: open(context), asks, releases: Arc::clone(&releases), manner };
+    let noted = |context| Noted { inner: open(context), asks, releases: Arc::clone(&releases), case };
     let client = Client::builder().connect_with(|context| async { Ok(Arc::new(noted(context)) as _) }).await.unwrap();
 
     let held = other.mutex("a").unwrap().acquire().await.unwrap();
@@ -99,7 +99,7 @@ async fn way_back(manner: Manner) -> Route {
 async fn a_hold_whose_asks_were_answered_is_given_back_by_the_callers_way() {
     // An ask may be under way again on a loaded machine, but not each time.
     for _ in 0..20 {
-        if way_back(Manner::Answered).await == Route::Caller {
+        if way_back(Case::Answered).await == Route::Caller {
             return;
         }
     }
@@ -108,11 +108,11 @@ async fn a_hold_whose_asks_were_answered_is_given_back_by_the_callers_way() {
 
 #[tokio::test]
 async fn behind_an_ask_that_is_under_way_by_the_driver_goes_the_driver() {
-    assert_eq!(way_back(Manner::Unanswered).await, Route::Driver);
+    assert_eq!(way_back(Case::Unanswered).await, Route::Driver);
 }
 
 #[tokio::test]
 async fn a_hold_that_came_by_the_driver_is_given_back_by_the_driver() {
     // The caller's connection may hang, and nobody know it.
-    assert_eq!(way_back(Manner::Unheard).await, Route::Driver);
+    assert_eq!(way_back(Case::Unheard).await, Route::Driver);
 }
