@@ -28,6 +28,8 @@ pub(super) type Replies = SmallVec<[Reply; 2]>;
 
 /// How a call ended; without a word if its connection did.
 pub(super) type Verdict = oneshot::Receiver<Result<Replies, Fault>>;
+/// A caller that was not told its verdict yet.
+type Untold = (oneshot::Sender<Result<Replies, Fault>>, Result<Replies, Fault>);
 
 /// So many pipelines are handed over at a time: the crate has room for more.
 const MOST_PIPELINES: usize = BACKLOG / 4;
@@ -191,8 +193,8 @@ impl Outbox {
         true
     }
 
-    /// Hands its answers to each call of the first pipeline that is under way.
-    fn deliver(&self, values: RedisResult<Vec<Value>>, answered: &mut Vec<Posted>) {
+    /// The verdicts on the calls of the first pipeline that is under way.
+    fn judge(&self, values: RedisResult<Vec<Value>>, answered: &mut Vec<Posted>, untold: &mut VecDeque<Untold>) {
         let mut state = self.lock();
         let calls = state.flying.pop_front().unwrap_or(0);
         answered.extend(state.calls.drain(..calls));
@@ -209,10 +211,7 @@ impl Outbox {
                 }),
                 Err(fault) => Err(fault.clone()),
             };
-            if let Some(told) = told {
-                // Nobody may be waiting any more.
-                let _ = told.send(answer);
-            }
+            untold.extend(told.map(|told| (told, answer)));
         }
     }
 
@@ -248,6 +247,7 @@ pub(super) struct Pump {
     /// Room that was used before.
     empty: Vec<Pipeline>,
     answered: Vec<Posted>,
+    untold: VecDeque<Untold>,
 }
 
 /// The answers to a pipeline, and that pipeline.
@@ -270,18 +270,19 @@ impl Pump {
             flying: VecDeque::new(),
             empty: Vec::new(),
             answered: Vec::new(),
+            untold: VecDeque::new(),
         }
     }
 
     /// True if something was answered.
-    fn deliver(&mut self) -> bool {
+    fn receive(&mut self) -> bool {
         let mut together = 0;
         while let Some(first) = self.flying.front_mut()
             && let Poll::Ready((values, mut pipeline)) = first.poll_unpin(&mut Context::from_waker(&self.on_answer))
         {
             self.flying.pop_front();
             together += 1;
-            self.outbox.deliver(values, &mut self.answered);
+            self.outbox.judge(values, &mut self.answered, &mut self.untold);
             self.answered.shrink_to(ROOM);
             if self.empty.len() < KEPT && pipeline.len() <= ROOM {
                 pipeline.clear();
@@ -292,6 +293,19 @@ impl Pump {
             self.outbox.lock().pace.answered(together, !self.flying.is_empty());
         }
         together > 0
+    }
+
+    /// Tells so many their verdicts.
+    fn tell(&mut self, callers: usize) {
+        for (told, verdict) in self.untold.drain(..callers) {
+            // Nobody may be waiting any more.
+            let _ = told.send(verdict);
+        }
+    }
+
+    fn tell_all(&mut self) {
+        self.tell(self.untold.len());
+        self.untold.shrink_to(ROOM);
     }
 
     /// True if something was handed over.
@@ -315,6 +329,10 @@ impl Pump {
     }
 }
 
+/// Of many who were answered together one is told first, and the rest at the next turn. For each task that becomes ready while
+/// another is, the scheduler wakes a worker that sleeps. On the same processor that worker runs at once, finds that one task,
+/// and sleeps before the next is ready: a batch would cost as many wakes as it has answers. In the turn between, the worker is
+/// awake, so that it finds the rest; or takes the pump.
 impl Future for Pump {
     type Output = ();
 
@@ -323,15 +341,23 @@ impl Future for Pump {
         pump.outbox.pump.register(cx.waker());
         pump.bells.task.register(cx.waker());
         pump.bells.set(Bells::AT_WORK);
+        // Before calls are handed over: what these callers call next travels with them.
+        pump.tell_all();
         loop {
             while pump.hand_over() {}
             let over = pump.bells.heard(Bells::TRAFFIC)
                 && pump.traffic.poll_unpin(&mut Context::from_waker(&pump.on_traffic)).is_ready();
-            let delivered = pump.bells.heard(Bells::ANSWER) && pump.deliver();
+            let received = pump.bells.heard(Bells::ANSWER) && pump.receive();
             if over {
                 return Poll::Ready(());
             }
-            if !delivered && pump.bells.rest() {
+            pump.tell(pump.untold.len().min(1));
+            if !pump.untold.is_empty() {
+                // It is at work still: it comes in line behind the one who was told.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !received && pump.bells.rest() {
                 return Poll::Pending;
             }
         }
@@ -390,6 +416,7 @@ impl Wake for Ringer {
 
 impl Drop for Pump {
     fn drop(&mut self) {
+        self.tell_all();
         self.outbox.close();
     }
 }
@@ -511,6 +538,47 @@ pub(super) mod tests {
         };
         let (asked, ()) = join(serve(server), moved).await;
         assert_eq!(asked, ["FIRST", "CLAIM", "RELEASE"]);
+    }
+
+    /// Two calls that were answered, of which one was told so.
+    async fn half_told() -> (Arc<Outbox>, Pump, [Verdict; 2], DuplexStream) {
+        let (outbox, mut pump, _, mut server) = outbox().await;
+        let mut verdicts = ["A", "B"].map(|name| post(&outbox, name));
+        poll(&mut pump);
+        server.write_all(b"+OK\r\n+OK\r\n").await.unwrap();
+        poll(&mut pump);
+        assert!(verdicts[0].try_recv().is_ok());
+        assert!(verdicts[1].try_recv().is_err(), "the second is told behind the first's turn");
+        (outbox, pump, verdicts, server)
+    }
+
+    #[tokio::test]
+    async fn of_those_who_were_answered_together_the_first_runs_before_the_rest_are_told() {
+        let (outbox, mut pump, [_, mut second], mut server) = half_told().await;
+        let mut calls = [0; 1024];
+        assert!(server.read(&mut calls).await.unwrap() > 0);
+        // What the first calls then waits for what the others call.
+        let _third = post(&outbox, "C");
+        poll(&mut pump);
+        assert!(second.try_recv().is_ok());
+        let _fourth = post(&outbox, "D");
+        poll(&mut pump);
+        let sent = server.read(&mut calls).await.unwrap();
+        assert_eq!(&calls[..sent], b"*1\r\n$1\r\nC\r\n*1\r\n$1\r\nD\r\n");
+    }
+
+    #[tokio::test]
+    async fn who_was_answered_is_told_so_even_if_the_connection_ends_before() {
+        for ends in [true, false] {
+            let (_outbox, mut pump, [_, mut second], server) = half_told().await;
+            if ends {
+                drop(server);
+                poll(&mut pump);
+            } else {
+                drop(pump);
+            }
+            assert!(second.try_recv().unwrap().is_ok());
+        }
     }
 
     #[tokio::test]
