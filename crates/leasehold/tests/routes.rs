@@ -1,4 +1,5 @@
-//! Which way a hold is given back: by the caller's, unless it came by the driver's or an ask may still be under way there.
+//! Which way a hold is given back: by the caller's, unless it came by the driver's or an ask may still be under way there. What
+//! was never held is not given back.
 
 use leasehold::engine::{
     Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Listener, Notice, ReleaseCall, RenewCall, Route,
@@ -72,16 +73,21 @@ impl Engine for Noted {
     }
 }
 
-/// The way by which a hold was given back that was waited for until the second ask went out.
-async fn way_back(case: Case) -> Route {
+/// A client whose asks and releases are noted, another client, and the notes.
+async fn clients(case: Case) -> (Client, Client, watch::Receiver<Vec<Route>>, Arc<Mutex<Vec<Route>>>) {
     let store = MemoryStore::new();
     let open = |context: Context| store.engine(&context.world, context.client, context.about);
-    let (asks, mut asked) = watch::channel(Vec::new());
+    let (asks, asked) = watch::channel(Vec::new());
     let releases = Arc::default();
     let other = Client::builder().connect_with(|context| async { Ok(open(context)) }).await.unwrap();
     let noted = |context| Noted { inner: open(context), asks, releases: Arc::clone(&releases), case };
     let client = Client::builder().connect_with(|context| async { Ok(Arc::new(noted(context)) as _) }).await.unwrap();
+    (client, other, asked, releases)
+}
 
+/// The way by which a hold was given back that was waited for until the second ask went out.
+async fn way_back(case: Case) -> Route {
+    let (client, other, mut asked, releases) = clients(case).await;
     let held = other.mutex("a").unwrap().acquire().await.unwrap();
     let lock = client.mutex("a").unwrap().ttl(TTL);
     let waiting = tokio::spawn(async move { lock.acquire().await });
@@ -115,4 +121,18 @@ async fn behind_an_ask_that_is_under_way_by_the_driver_goes_the_driver() {
 async fn a_hold_that_came_by_the_driver_is_given_back_by_the_driver() {
     // The caller's connection may hang, and nobody know it.
     assert_eq!(way_back(Case::Unheard).await, Route::Driver);
+}
+
+#[tokio::test]
+async fn who_got_nothing_gives_nothing_back_and_who_waited_leaves_once() {
+    let (client, other, _, releases) = clients(Case::Answered).await;
+    let _held = other.mutex("a").unwrap().acquire().await.unwrap();
+    let lock = client.mutex("a").unwrap().cohort(false);
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    // A release that nobody needs would be sent in the background.
+    sleep(TTL / 20).await;
+    assert_eq!(*releases.lock().unwrap(), []);
+    assert!(lock.acquire_timeout(TTL / 20).await.unwrap().is_none());
+    sleep(TTL / 20).await;
+    assert_eq!(releases.lock().unwrap().len(), 1);
 }

@@ -126,6 +126,7 @@ impl Driver {
         if let Some(request) = self.first_request(&claimant) {
             pending.asks = Some(request.no);
             let reply = self.answer(&claimant, request).await;
+            pending.asks = None;
             self.ask_ended(&claimant, request.no, reply);
         }
         let outcome = claimant.until(|inner| inner.outcome.clone()).await;
