@@ -15,11 +15,12 @@ use tokio::time::{sleep, timeout};
 const TTL: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(30);
 
-/// What becomes of the asks behind the first, and of pushes.
+/// What becomes of answers to asks, and of pushes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
     Answered,
-    Unanswered,
+    FirstUnanswered,
+    RestUnanswered,
     Unheard,
 }
 
@@ -39,7 +40,7 @@ impl Engine for Noted {
 
     fn claim(&self, call: ClaimCall) -> Answer<ClaimReply> {
         self.asks.send_modify(|asks| asks.push(call.route));
-        let unanswered = self.case == Case::Unanswered && !call.ask.first;
+        let unanswered = self.case == if call.ask.first { Case::FirstUnanswered } else { Case::RestUnanswered };
         let answer = self.inner.claim(call);
         if unanswered { Box::pin(std::future::pending()) } else { answer }
     }
@@ -114,7 +115,12 @@ async fn a_hold_whose_asks_were_answered_is_given_back_by_the_callers_way() {
 
 #[tokio::test]
 async fn behind_an_ask_that_is_under_way_by_the_driver_goes_the_driver() {
-    assert_eq!(way_back(Case::Unanswered).await, Route::Driver);
+    assert_eq!(way_back(Case::RestUnanswered).await, Route::Driver);
+}
+
+#[tokio::test]
+async fn where_an_ask_of_the_caller_was_not_answered_the_release_goes_by_the_driver() {
+    assert_eq!(way_back(Case::FirstUnanswered).await, Route::Driver);
 }
 
 #[tokio::test]

@@ -164,7 +164,10 @@ impl Driver {
     /// A task may be stopped while it sends, for longer than anybody waits: what it sends then leaves behind the release of its
     /// claim, and is released once more.
     pub(super) fn ask_ended(self: &Arc<Driver>, claimant: &Arc<Claimant>, no: ReqNo, reply: Option<Reply<Error>>) {
-        let late = claimant.lock().is_released_before(no);
+        let mut inner = claimant.lock();
+        let late = inner.is_released_before(no);
+        inner.asks_against_caller += u32::from(reply.is_none());
+        drop(inner);
         if let Some(reply) = reply {
             self.step(claimant, Input::Reply(no, reply));
         }
@@ -213,7 +216,7 @@ impl Driver {
     }
 
     async fn send_release(self: &Arc<Driver>, claimant: &Arc<Claimant>, request: Request) {
-        if !self.at_home() || claimant.lock().asks_by_driver > 0 {
+        if !self.at_home() || claimant.lock().asks_against_caller > 0 {
             return self.dispatch(claimant, request);
         }
         let mut unsent = Unsent { driver: self, claimant, request: Some(request) };

@@ -48,9 +48,10 @@ pub(crate) struct Inner {
     pub(crate) detached: bool,
     pub(crate) ending: bool,
     pub(crate) done: bool,
-    /// How many asks went by the driver, but for those whose answer was that it waits. If there are any, a release goes by the
-    /// driver too: behind one that is under way, or where the hold came from, which the caller's connection may know nothing of.
-    pub(super) asks_by_driver: u32,
+    /// How many asks went by the driver, but for those whose answer was that it waits; and how many ended unanswered. If there are
+    /// any, a release goes by the driver: behind one that is under way, or where the hold came from, since the caller's connection
+    /// may hang.
+    pub(super) asks_against_caller: u32,
     pub(crate) timer: Option<Planned>,
     pub(crate) watch: Option<Planned>,
     /// When it was made, or granted.
@@ -144,7 +145,7 @@ impl Inner {
             detached: false,
             ending: false,
             done: false,
-            asks_by_driver: 0,
+            asks_against_caller: 0,
             timer: None,
             watch: None,
             since: now,
@@ -191,7 +192,7 @@ impl Inner {
     /// Notes a request that goes by the driver.
     pub(super) fn count_ask(&mut self, verb: Verb) {
         if matches!(verb, Verb::Claim(_)) {
-            self.asks_by_driver += 1;
+            self.asks_against_caller += 1;
         }
     }
 

@@ -142,6 +142,7 @@ impl Driver {
         let lost_before = inner.lost.is_some();
         let renewed = matches!(cause, Cause::Input(Input::Reply(_, Reply::Renew(_))));
         let asks_by_caller = matches!(cause, Cause::FirstAsk);
+        inner.asks_against_caller += u32::from(matches!(cause, Cause::Input(Input::Reply(_, Reply::Claim(Err(_))))));
         let mut next = match cause {
             Cause::Input(input) => Some(input),
             Cause::FirstAsk => Some(Input::Tick),
@@ -353,7 +354,7 @@ impl Driver {
         self.world.spawn(async move {
             let reply = driver.send(&claimant, request, Route::Driver).await;
             if matches!(reply, Reply::Claim(Ok(ClaimReply::Queued(_) | ClaimReply::Busy(_)))) {
-                claimant.lock().asks_by_driver -= 1;
+                claimant.lock().asks_against_caller -= 1;
             }
             driver.step(&claimant, Input::Reply(request.no, reply));
         });
