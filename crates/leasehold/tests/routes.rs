@@ -1,5 +1,4 @@
-//! Which way a hold is given back: by the caller's, unless it came by the driver's or an ask may still be under way there. What
-//! was never held is not given back.
+//! What is given back, and which way: by the caller's, unless the hold came by the driver's or an ask was not answered.
 
 use leasehold::engine::{
     Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Listener, Notice, ReleaseCall, RenewCall, Route,
