@@ -36,6 +36,8 @@ const MOST_PIPELINES: usize = BACKLOG / 4;
 /// So many empty pipelines are kept for their room, and room for so many calls: what a crowd needed once is given back.
 const KEPT: usize = 16;
 const ROOM: usize = 1024;
+/// So many who were answered together are told at once.
+const FEW: usize = 2;
 /// The crate's room for pipelines that were not written.
 pub(super) const BACKLOG: usize = 4096;
 
@@ -329,10 +331,10 @@ impl Pump {
     }
 }
 
-/// Of many who were answered together one is told first, and the rest at the next turn. For each task that becomes ready while
-/// another is, the scheduler wakes a worker that sleeps. On the same processor that worker runs at once, finds that one task,
-/// and sleeps before the next is ready: a batch would cost as many wakes as it has answers. In the turn between, the worker is
-/// awake, so that it finds the rest; or takes the pump.
+/// Of more than a few who were answered together one is told first, and the rest at the next turn. For each task that becomes
+/// ready while another is, the scheduler wakes a worker that sleeps. On the same processor that worker runs at once, finds that
+/// one task, and sleeps before the next is ready: a batch would cost as many wakes as it has answers. In the turn between, the
+/// worker is awake, so that it finds the rest; or takes the pump. That turn costs one wake, as two answers to two tasks do.
 impl Future for Pump {
     type Output = ();
 
@@ -351,12 +353,13 @@ impl Future for Pump {
             if over {
                 return Poll::Ready(());
             }
-            pump.tell(pump.untold.len().min(1));
-            if !pump.untold.is_empty() {
+            if pump.untold.len() > FEW {
+                pump.tell(1);
                 // It is at work still: it comes in line behind the one who was told.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            pump.tell_all();
             if !received && pump.bells.rest() {
                 return Poll::Pending;
             }
@@ -540,12 +543,12 @@ pub(super) mod tests {
         assert_eq!(asked, ["FIRST", "CLAIM", "RELEASE"]);
     }
 
-    /// Two calls that were answered, of which one was told so.
-    async fn half_told() -> (Arc<Outbox>, Pump, [Verdict; 2], DuplexStream) {
+    /// The verdicts on three calls that were answered, of which one was told so.
+    async fn one_told() -> (Arc<Outbox>, Pump, [Verdict; 3], DuplexStream) {
         let (outbox, mut pump, _, mut server) = outbox().await;
-        let mut verdicts = ["A", "B"].map(|name| post(&outbox, name));
+        let mut verdicts = ["A", "B", "C"].map(|name| post(&outbox, name));
         poll(&mut pump);
-        server.write_all(b"+OK\r\n+OK\r\n").await.unwrap();
+        server.write_all(b"+OK\r\n+OK\r\n+OK\r\n").await.unwrap();
         poll(&mut pump);
         assert!(verdicts[0].try_recv().is_ok());
         assert!(verdicts[1].try_recv().is_err(), "the second is told behind the first's turn");
@@ -554,23 +557,23 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn of_those_who_were_answered_together_the_first_runs_before_the_rest_are_told() {
-        let (outbox, mut pump, [_, mut second], mut server) = half_told().await;
+        let (outbox, mut pump, [_, mut second, mut third], mut server) = one_told().await;
         let mut calls = [0; 1024];
         assert!(server.read(&mut calls).await.unwrap() > 0);
         // What the first calls then waits for what the others call.
-        let _third = post(&outbox, "C");
+        let _first = post(&outbox, "D");
         poll(&mut pump);
-        assert!(second.try_recv().is_ok());
-        let _fourth = post(&outbox, "D");
+        assert!(second.try_recv().is_ok() && third.try_recv().is_ok());
+        let _rest = ["E", "F"].map(|name| post(&outbox, name));
         poll(&mut pump);
         let sent = server.read(&mut calls).await.unwrap();
-        assert_eq!(&calls[..sent], b"*1\r\n$1\r\nC\r\n*1\r\n$1\r\nD\r\n");
+        assert_eq!(&calls[..sent], b"*1\r\n$1\r\nD\r\n*1\r\n$1\r\nE\r\n*1\r\n$1\r\nF\r\n");
     }
 
     #[tokio::test]
     async fn who_was_answered_is_told_so_even_if_the_connection_ends_before() {
         for ends in [true, false] {
-            let (_outbox, mut pump, [_, mut second], server) = half_told().await;
+            let (_outbox, mut pump, [_, mut second, _third], server) = one_told().await;
             if ends {
                 drop(server);
                 poll(&mut pump);
