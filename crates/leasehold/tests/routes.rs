@@ -1,4 +1,5 @@
-//! What is given back, and which way: by the caller's, unless the hold came by the driver's or an ask was not answered.
+//! What is given back, and which way: by the caller's, unless the hold came by the driver's, or an ask was not
+//! answered or is under way there.
 
 use leasehold::engine::{
     Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Listener, Notice, ReleaseCall, RenewCall, Route,

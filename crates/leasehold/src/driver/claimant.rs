@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) detached: bool,
     pub(crate) ending: bool,
     pub(crate) done: bool,
-    /// How many asks went by the driver, but for those whose answer was that it waits; and how many ended unanswered. If there are
+    /// How many asks went by the driver, but for those whose answer was that it waits; and how many failed. If there are
     /// any, a release goes by the driver: behind one that is under way, or where the hold came from, since the caller's connection
     /// may hang.
     pub(super) asks_against_caller: u32,

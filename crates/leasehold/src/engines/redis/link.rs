@@ -15,6 +15,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, RedisConnectionInfo, cmd};
 use rustc_hash::FxHashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use tokio::sync::oneshot::error::RecvError;
 
@@ -120,9 +121,11 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     // Timeouts and retries are ours alone.
     let mut config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
     config = config.set_pipeline_buffer_size(BACKLOG);
+    let pushed = Arc::new(AtomicBool::new(false));
     if let (Some((_, on_push)), ProtocolVersion::RESP3) = (&purpose.listen, protocol) {
-        let on_push = on_push.clone();
+        let (on_push, pushed) = (on_push.clone(), pushed.clone());
         config = config.set_push_sender(move |push: PushInfo| {
+            pushed.store(true, Ordering::Relaxed);
             on_push(push);
             Ok::<(), ()>(())
         });
@@ -130,7 +133,7 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
     let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
     let outbox = Outbox::new(grip.clone(), purpose.ledger.clone());
-    let pump = Pump::new(outbox.clone(), connection.clone(), traffic.boxed());
+    let pump = Pump::new(outbox.clone(), connection.clone(), (traffic.boxed(), pushed));
     let link = Link { id: purpose.id, grip, outbox, connection, world: purpose.world.clone() };
     Ok((Arc::new(link), pump.boxed()))
 }

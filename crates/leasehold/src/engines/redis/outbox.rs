@@ -56,6 +56,8 @@ struct State {
     calls: VecDeque<Posted>,
     /// How many of them each pipeline has that was handed over, in order.
     flying: VecDeque<usize>,
+    /// Those whose calls were answered.
+    untold: VecDeque<Untold>,
     /// What goes out next: the last of the calls, so many.
     pipeline: Pipeline,
     next: usize,
@@ -138,14 +140,16 @@ impl Outbox {
         verdict
     }
 
-    /// True if calls are under way.
+    /// True if calls are under way, or callers are still to be told.
     pub(super) fn is_busy(&self) -> bool {
-        !self.lock().calls.is_empty()
+        let state = self.lock();
+        !state.calls.is_empty() || !state.untold.is_empty()
     }
 
     /// Ends overdue calls, and the connection if nothing came in on it since they were made; returns what must go out all the
-    /// same.
+    /// same. Tells who was answered already: whoever was told first may block the pump's thread.
     pub(super) fn look(&self, now: Instant) -> Vec<Rescue> {
+        self.tell_all();
         let mut due = Vec::new();
         let mut state = self.lock();
         for posted in state.calls.iter_mut().filter(|posted| posted.is_due(now)) {
@@ -195,17 +199,13 @@ impl Outbox {
         true
     }
 
-    /// The verdicts on the calls of the first pipeline that is under way.
-    fn judge(&self, values: RedisResult<Vec<Value>>, answered: &mut Vec<Posted>, untold: &mut VecDeque<Untold>) {
+    /// Finds the verdict on each call of the first pipeline that is under way.
+    fn judge(&self, values: RedisResult<Vec<Value>>) {
         let mut state = self.lock();
-        let calls = state.flying.pop_front().unwrap_or(0);
-        answered.extend(state.calls.drain(..calls));
-        if state.calls.is_empty() {
-            state.calls.shrink_to(ROOM);
-        }
-        drop(state);
+        let State { calls, flying, untold, .. } = &mut *state;
+        let answered = calls.drain(..flying.pop_front().unwrap_or(0));
         let mut values = values.map(|values| values.into_iter().map(fault::reply)).map_err(|error| fault::of_crate(&error));
-        for Posted { commands, told, .. } in answered.drain(..) {
+        for Posted { commands, told, .. } in answered {
             let answer = match &mut values {
                 Ok(replies) => Ok(replies.take(commands).collect::<Replies>()).and_then(|replies| {
                     // Fewer came than were asked for: none of the rest is anybody's.
@@ -215,10 +215,37 @@ impl Outbox {
             };
             untold.extend(told.map(|told| (told, answer)));
         }
+        if calls.is_empty() {
+            calls.shrink_to(ROOM);
+        }
     }
 
-    /// Ends all calls without a word, also those to come.
+    /// Tells the first of those who were answered, if there are more than so many; true if it did.
+    fn tell_one_of(&self, more_than: usize) -> bool {
+        let mut state = self.lock();
+        if state.untold.len() <= more_than {
+            return false;
+        }
+        let first = state.untold.pop_front();
+        if state.untold.is_empty() {
+            state.untold.shrink_to(ROOM);
+        }
+        drop(state);
+        for (told, verdict) in first {
+            // Nobody may be waiting any more.
+            let _ = told.send(verdict);
+        }
+        true
+    }
+
+    /// Tells all who were answered.
+    fn tell_all(&self) {
+        while self.tell_one_of(0) {}
+    }
+
+    /// Ends all calls without a word, also those to come, but for those that were answered.
     fn close(&self) {
+        self.tell_all();
         let mut state = self.lock();
         let over = std::mem::replace(&mut *state, State { closed: true, ..State::default() });
         drop(state);
@@ -248,32 +275,25 @@ pub(super) struct Pump {
     flying: VecDeque<BoxFuture<'static, Answers>>,
     /// Room that was used before.
     empty: Vec<Pipeline>,
-    answered: Vec<Posted>,
-    untold: VecDeque<Untold>,
+    /// Set when something has come in unasked.
+    pushed: Arc<AtomicBool>,
 }
 
 /// The answers to a pipeline, and that pipeline.
 type Answers = (RedisResult<Vec<Value>>, Pipeline);
 
 impl Pump {
-    pub(super) fn new(outbox: Arc<Outbox>, connection: MultiplexedConnection, traffic: BoxFuture<'static, ()>) -> Pump {
+    pub(super) fn new(
+        outbox: Arc<Outbox>,
+        connection: MultiplexedConnection,
+        (traffic, pushed): (BoxFuture<'static, ()>, Arc<AtomicBool>),
+    ) -> Pump {
         let bells = Arc::<Bells>::default();
         let ringer = |bell| Waker::from(Arc::new(Ringer { bells: bells.clone(), bell }));
         let (on_traffic, on_answer) = (ringer(Bells::TRAFFIC), ringer(Bells::ANSWER));
         // What moves the bytes learns whom to wake when it is first polled.
         on_traffic.wake_by_ref();
-        Pump {
-            outbox,
-            connection,
-            traffic,
-            bells,
-            on_traffic,
-            on_answer,
-            flying: VecDeque::new(),
-            empty: Vec::new(),
-            answered: Vec::new(),
-            untold: VecDeque::new(),
-        }
+        Pump { outbox, connection, traffic, bells, on_traffic, on_answer, flying: VecDeque::new(), empty: Vec::new(), pushed }
     }
 
     /// True if something was answered.
@@ -284,8 +304,7 @@ impl Pump {
         {
             self.flying.pop_front();
             together += 1;
-            self.outbox.judge(values, &mut self.answered, &mut self.untold);
-            self.answered.shrink_to(ROOM);
+            self.outbox.judge(values);
             if self.empty.len() < KEPT && pipeline.len() <= ROOM {
                 pipeline.clear();
                 self.empty.push(pipeline);
@@ -295,19 +314,6 @@ impl Pump {
             self.outbox.lock().pace.answered(together, !self.flying.is_empty());
         }
         together > 0
-    }
-
-    /// Tells so many their verdicts.
-    fn tell(&mut self, callers: usize) {
-        for (told, verdict) in self.untold.drain(..callers) {
-            // Nobody may be waiting any more.
-            let _ = told.send(verdict);
-        }
-    }
-
-    fn tell_all(&mut self) {
-        self.tell(self.untold.len());
-        self.untold.shrink_to(ROOM);
     }
 
     /// True if something was handed over.
@@ -332,9 +338,9 @@ impl Pump {
 }
 
 /// Of more than a few who were answered together one is told first, and the rest at the next turn. For each task that becomes
-/// ready while another is, the scheduler wakes a worker that sleeps. On the same processor that worker runs at once, finds that
-/// one task, and sleeps before the next is ready: a batch would cost as many wakes as it has answers. In the turn between, the
-/// worker is awake, so that it finds the rest; or takes the pump. That turn costs one wake, as two answers to two tasks do.
+/// ready while another is, a runtime of many threads wakes a worker that sleeps. On the same processor that worker runs at once,
+/// finds that one task, and sleeps before the next is ready: a batch would cost as many wakes as it has answers. In the turn
+/// between, the worker is awake and takes the pump, or finds the rest. The turn itself costs a wake, so two gain nothing by it.
 impl Future for Pump {
     type Output = ();
 
@@ -343,8 +349,8 @@ impl Future for Pump {
         pump.outbox.pump.register(cx.waker());
         pump.bells.task.register(cx.waker());
         pump.bells.set(Bells::AT_WORK);
-        // Before calls are handed over: what these callers call next travels with them.
-        pump.tell_all();
+        // Before a turn is asked for, so that it comes behind theirs.
+        pump.outbox.tell_all();
         loop {
             while pump.hand_over() {}
             let over = pump.bells.heard(Bells::TRAFFIC)
@@ -353,14 +359,16 @@ impl Future for Pump {
             if over {
                 return Poll::Ready(());
             }
-            if pump.untold.len() > FEW {
-                pump.tell(1);
-                // It is at work still: it comes in line behind the one who was told.
+            // Whom a push woke finds all answers that came with it.
+            let pushed = pump.pushed.swap(false, Ordering::Relaxed);
+            if received && !pushed && pump.outbox.tell_one_of(FEW) {
+                // It is at work still.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            pump.tell_all();
-            if !received && pump.bells.rest() {
+            if received {
+                pump.outbox.tell_all();
+            } else if pump.bells.rest() {
                 return Poll::Pending;
             }
         }
@@ -419,7 +427,6 @@ impl Wake for Ringer {
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.tell_all();
         self.outbox.close();
     }
 }
@@ -494,7 +501,12 @@ pub(super) mod tests {
     pub(in crate::engines::redis) async fn outbox() -> (Arc<Outbox>, Pump, MultiplexedConnection, DuplexStream) {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        let config = config.set_pipeline_buffer_size(BACKLOG).set_push_sender(|_| Ok::<(), ()>(()));
+        let pushed = Arc::new(AtomicBool::new(false));
+        let pushes = pushed.clone();
+        let config = config.set_pipeline_buffer_size(BACKLOG).set_push_sender(move |_| {
+            pushes.store(true, Ordering::Relaxed);
+            Ok::<(), ()>(())
+        });
         let info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
         let greeted = async {
             assert!(theirs.read(&mut [0; 1024]).await.unwrap() > 0);
@@ -503,7 +515,7 @@ pub(super) mod tests {
         let (opened, ()) = join(MultiplexedConnection::new_with_config(&info, ours, config), greeted).await;
         let (connection, traffic) = opened.unwrap();
         let outbox = Outbox::new(Arc::new(Grip::default()), Arc::default());
-        (outbox.clone(), Pump::new(outbox, connection.clone(), traffic.boxed()), connection, theirs)
+        (outbox.clone(), Pump::new(outbox, connection.clone(), (traffic.boxed(), pushed)), connection, theirs)
     }
 
     fn poll(pump: &mut Pump) {
@@ -543,27 +555,31 @@ pub(super) mod tests {
         assert_eq!(asked, ["FIRST", "CLAIM", "RELEASE"]);
     }
 
-    /// The verdicts on three calls that were answered, of which one was told so.
-    async fn one_told() -> (Arc<Outbox>, Pump, [Verdict; 3], DuplexStream) {
+    /// The verdicts on three calls that are answered when the pump is polled again, with `also` behind.
+    async fn answered(also: &str) -> (Arc<Outbox>, Pump, [Verdict; 3], DuplexStream) {
         let (outbox, mut pump, _, mut server) = outbox().await;
-        let mut verdicts = ["A", "B", "C"].map(|name| post(&outbox, name));
+        let verdicts = ["A", "B", "C"].map(|name| post(&outbox, name));
         poll(&mut pump);
-        server.write_all(b"+OK\r\n+OK\r\n+OK\r\n").await.unwrap();
-        poll(&mut pump);
-        assert!(verdicts[0].try_recv().is_ok());
-        assert!(verdicts[1].try_recv().is_err(), "the second is told behind the first's turn");
+        assert!(server.read(&mut [0; 1024]).await.unwrap() > 0);
+        server.write_all(format!("+OK\r\n+OK\r\n+OK\r\n{also}").as_bytes()).await.unwrap();
         (outbox, pump, verdicts, server)
+    }
+
+    /// How many of these are told, of whom none was before.
+    fn told(verdicts: &mut [Verdict]) -> usize {
+        verdicts.iter_mut().filter_map(|verdict| verdict.try_recv().ok()).filter(Result::is_ok).count()
     }
 
     #[tokio::test]
     async fn of_those_who_were_answered_together_the_first_runs_before_the_rest_are_told() {
-        let (outbox, mut pump, [_, mut second, mut third], mut server) = one_told().await;
-        let mut calls = [0; 1024];
-        assert!(server.read(&mut calls).await.unwrap() > 0);
+        let (outbox, mut pump, mut verdicts, mut server) = answered("").await;
+        poll(&mut pump);
+        assert_eq!(told(&mut verdicts), 1);
         // What the first calls then waits for what the others call.
         let _first = post(&outbox, "D");
         poll(&mut pump);
-        assert!(second.try_recv().is_ok() && third.try_recv().is_ok());
+        assert_eq!(told(&mut verdicts[1..]), 2);
+        let mut calls = [0; 1024];
         let _rest = ["E", "F"].map(|name| post(&outbox, name));
         poll(&mut pump);
         let sent = server.read(&mut calls).await.unwrap();
@@ -573,15 +589,31 @@ pub(super) mod tests {
     #[tokio::test]
     async fn who_was_answered_is_told_so_even_if_the_connection_ends_before() {
         for ends in [true, false] {
-            let (_outbox, mut pump, [_, mut second, _third], server) = one_told().await;
+            let (_outbox, mut pump, mut verdicts, server) = answered("").await;
             if ends {
                 drop(server);
-                poll(&mut pump);
-            } else {
-                drop(pump);
             }
-            assert!(second.try_recv().unwrap().is_ok());
+            poll(&mut pump);
+            drop(pump);
+            assert_eq!(told(&mut verdicts), 3);
         }
+    }
+
+    #[tokio::test]
+    async fn whom_a_push_wakes_finds_the_answers_that_came_with_it() {
+        let (_outbox, mut pump, mut verdicts, _server) = answered(">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n").await;
+        poll(&mut pump);
+        assert_eq!(told(&mut verdicts), 3);
+    }
+
+    #[tokio::test]
+    async fn who_was_answered_is_told_so_even_if_the_first_blocks_the_pump() {
+        let (outbox, mut pump, mut verdicts, _server) = answered("").await;
+        poll(&mut pump);
+        assert!(outbox.is_busy());
+        assert!(outbox.look(Instant::from_nanos(1)).is_empty());
+        assert_eq!(told(&mut verdicts), 3);
+        assert!(!outbox.is_busy());
     }
 
     #[tokio::test]
