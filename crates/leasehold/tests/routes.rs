@@ -1,5 +1,6 @@
-//! What is given back, and which way: by the caller's, unless the hold came by the driver's, or an ask was not
-//! answered or is under way there.
+//! What is given back, and by which way.
+//!
+//! By the caller's, unless the hold came by the driver's, or an ask failed or is under way there.
 
 use leasehold::engine::{
     Answer, Capabilities, ClaimCall, Context, Engine, Inspection, Listener, Notice, ReleaseCall, RenewCall, Route,

@@ -231,7 +231,7 @@ impl Outbox {
             state.untold.shrink_to(ROOM);
         }
         drop(state);
-        for (told, verdict) in first {
+        if let Some((told, verdict)) = first {
             // Nobody may be waiting any more.
             let _ = told.send(verdict);
         }
