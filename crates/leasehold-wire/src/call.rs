@@ -81,7 +81,7 @@ fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
 }
 
 /// An ask by script.
-pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, Ask)) -> Call {
+pub fn claim(space: &Space, name: &ResourceName, claim: ClaimId, (terms, ask): (Terms, Ask)) -> Call {
     let mut args = vec![
         claim.to_string(),
         millis(terms.ttl).to_string(),
@@ -90,10 +90,9 @@ pub fn claim(space: &Space, keys: Keys, claim: ClaimId, (terms, ask): (Terms, As
         u8::from(ask.wait).to_string(),
         micros(terms.place_life).to_string(),
         micros(terms.place_margin).to_string(),
-        space.channels(),
     ];
     args.extend((ask.spare > 0).then(|| ask.spare.to_string()));
-    call(&CLAIM, vec![keys.lock, keys.queue, keys.places, keys.counter], args)
+    call(&CLAIM, space.lock_and_queue(name), args)
 }
 
 /// A release or a withdrawal.
@@ -256,20 +255,19 @@ mod tests {
     fn every_call_has_as_many_keys_and_arguments_as_its_script_takes() {
         let space = Space::new("p:").unwrap();
         let name = ResourceName::new("a b").unwrap();
-        let keys = || space.keys(&name);
         let id = ClaimId::new(1, 2);
         let ask = Ask { no: ReqNo(7), first: false, wait: true, spare: 0 };
         let hold = Detach { claim: id, life: Duration::from_secs(1), token: None, resource: name.clone() };
         let change =
             Change { claim: id, age: Duration::ZERO, state: HoldState::Held, token: Token::new(0, 9), resource: name.clone() };
         let calls = [
-            claim(&space, keys(), id, (terms(), ask)),
+            claim(&space, &name, id, (terms(), ask)),
             release(&space, &name, id, Manner::Own { keep: Duration::ZERO }),
             release(&space, &name, id, Manner::Own { keep: Duration::from_secs(1) }),
             release(&space, &name, id, Manner::Revoke),
             renew(&space, &name, id, (terms(), 16)),
             raise(&space),
-            inspect(keys(), 100),
+            inspect(space.keys(&name), 100),
             registry(&space, (1, Duration::from_secs(9), "{}"), &[id], &[change]),
             detach(&space, &hold),
             forget(&space, 1, None),

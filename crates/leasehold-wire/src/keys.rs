@@ -58,7 +58,7 @@ impl Space {
         [&self.prefix, name.as_str()].concat()
     }
 
-    /// The key of a resource's lock, and that of its queue unless the scripts that release and renew derive the same one by
+    /// The key of a resource's lock, and that of its queue unless the scripts derive the same one by
     /// themselves: behind the default prefix, where the whole lock is its tail. Each key costs an uncontended cycle 7 %.
     pub(crate) fn lock_and_queue(&self, name: &ResourceName) -> Vec<String> {
         let lock = self.lock(name);
@@ -226,18 +226,24 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_is_not_named_is_the_one_a_release_derives() {
+    fn keys_that_are_not_named_are_those_that_scripts_derive() {
         for prefix in ["", "leasehold:", "{app}:"] {
             let space = Space::new(prefix).unwrap();
             for text in ODD {
                 let keys = space.keys(&name(text));
-                let derived = format!("leasehold:\u{1}q{{{}}}", keys.lock);
-                let mut named = space.lock_and_queue(&name(text)).into_iter();
-                assert_eq!(named.next(), Some(keys.lock));
-                assert_eq!(named.next().unwrap_or(derived), keys.queue, "{prefix}{text}");
+                let named = space.lock_and_queue(&name(text));
+                assert_eq!(named[0], keys.lock);
+                let derived = |kind| format!("leasehold:\u{1}{kind}{{{}}}", keys.lock);
+                match named.get(1) {
+                    Some(queue) => assert_eq!(*queue, keys.queue),
+                    None => assert_eq!([derived("q"), derived("p")], [keys.queue, keys.places], "{prefix}{text}"),
+                }
             }
         }
-        assert_eq!(Space::new("leasehold:").unwrap().lock_and_queue(&name("order:123:pay")).len(), 1, "the usual case");
+        let space = Space::new("leasehold:").unwrap();
+        assert_eq!(space.lock_and_queue(&name("order:123:pay")).len(), 1, "the usual case");
+        let words = [space.counter(), &space.channels()].map(|key| format!("'{}'", key.replace('\u{1}', "\\1")));
+        assert!(words.iter().all(|word| include_str!("lua/keys.lua").contains(word)), "{words:?}");
     }
 
     #[test]

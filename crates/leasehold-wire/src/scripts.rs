@@ -24,7 +24,8 @@ macro_rules! script {
     };
 }
 
-pub(crate) static CLAIM: Script = script!("claim", 4, 8, "claim.lua", "queue.lua", "claim_body.lua");
+pub(crate) static CLAIM: Script =
+    script!("claim", 1, 7, "claim.lua", "keys.lua", "claim_enter.lua", "queue.lua", "claim_body.lua");
 pub(crate) static RELEASE: Script =
     script!("release", 1, 1, "release.lua", "keys.lua", "release_hand_off.lua", "queue.lua", "release_body.lua");
 pub(crate) static RENEW: Script =

@@ -75,7 +75,7 @@ fn space() -> Space {
 
 fn ask(claim_id: ClaimId) -> Call {
     let ask = Ask { no: ReqNo(1), first: true, wait: true, spare: 0 };
-    claim(&space(), space().keys(&name("r")), claim_id, (lasting(), ask))
+    claim(&space(), &name("r"), claim_id, (lasting(), ask))
 }
 
 #[test]

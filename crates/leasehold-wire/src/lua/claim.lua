@@ -1,39 +1,8 @@
 -- claim.lua: asks for a mutex; the repeat of a holder refreshes its lease, the repeat of a waiter its place.
--- KEYS    1 lock, 2 queue, 3 places, 4 counter
+-- KEYS    1 lock, 2 queue, unless the prefix is the default one and the lock's key has no brace
 -- ARGV    1 claim, 2 ttl_ms, 3 delay_ms, 4 number of the ask, 5 wait (1 or 0), 6 life_us of a place, 7 margin_us,
---         8 channels: what a client's channel begins with, 9 how many spare tokens the grant is to bring (optional)
+--         8 how many spare tokens the grant is to bring (optional)
 -- returns {1, token, spare} granted; {2, left_ms, value} queued; {3, left_ms, value} busy; 4 stale; 5 again: nothing decided yet
 -- O(1) amortised: at most 100 dead entries of the queue are passed per call.
-local call, CHANNELS = redis.call, ARGV[8]
-local LOCK, QUEUE, PLACES, COUNTER = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local value = call('GET', LOCK)
-
--- The ordinary way into the queue comes before the functions of the other cases are even made: a first ask has no place yet,
--- and another holds. A queue and its places live until the latest place of theirs ends, and for as much as a place's life
--- more: so most asks only look whether that is long enough. The queue never ends before the places.
-if value and ARGV[4] == '1' and ARGV[5] == '1' and not string.find(value, ARGV[1], 1, true) then
-  local time = call('TIME')
-  local us = time[2] + ARGV[6]
-  local below_s = us % 1000000
-  -- In two parts: a number of sixteen digits takes more than twice as long to write out.
-  local till = string.format('%d%06d', time[1] + (us - below_s) / 1000000, below_s)
-  local place = '1 1 ' .. till .. ' ' .. ARGV[7] .. ' ' .. ARGV[3]
-  if ARGV[9] then place = place .. ' ' .. ARGV[9] end
-  call('HSET', PLACES, ARGV[1], place)
-  local alone = call('RPUSH', QUEUE, '1 ' .. ARGV[1]) == 1
-  if alone and call('HLEN', PLACES) > 1 then
-    -- The queue went without its places: nobody would find those, so their claims enter anew by their next asks.
-    call('DEL', PLACES)
-    call('HSET', PLACES, ARGV[1], place)
-  end
-  -- Places that were lost begin anew without an end, which is -1 here.
-  if alone or call('PTTL', PLACES) <= ARGV[6] / 1000 then
-    local life = string.format('%.0f', ARGV[6] / 500)
-    call('PEXPIRE', QUEUE, life)
-    call('PEXPIRE', PLACES, life)
-  end
-  -- A claim's bare value says from now on that somebody may wait.
-  if string.len(value) == 33 and string.match(value, '^%x+%+$') then call('APPEND', LOCK, '0') end
-  return { 2, call('PTTL', LOCK), value }
-end
-
+local call, LOCK = redis.call, KEYS[1]
+local QUEUE = KEYS[2] or 'leasehold:\1q{' .. LOCK .. '}'

@@ -3,7 +3,7 @@
 local id, ttl, delay, ask = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 
 local function hold(value)
-  local token, spare = take_token(tonumber(ARGV[9]) or 0)
+  local token, spare = take_token(tonumber(ARGV[8]) or 0)
   call('SET', LOCK, value, 'PX', format('%.0f', ttl + delay))
   withdraw(id)
   return { 1, token, spare }
@@ -29,7 +29,7 @@ local function queue_up()
     if tonumber(place.ask) > tonumber(ask) then last = place.ask end
   end
   local text = no .. ' ' .. last .. ' ' .. format('%.0f', till) .. ' ' .. ARGV[7] .. ' ' .. ARGV[3]
-  if ARGV[9] then text = text .. ' ' .. ARGV[9] end
+  if ARGV[8] then text = text .. ' ' .. ARGV[8] end
   call('HSET', PLACES, id, text)
   local entry, alone = no .. ' ' .. id, false
   local entered = place and place.no == no

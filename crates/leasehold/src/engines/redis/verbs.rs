@@ -144,7 +144,7 @@ async fn look_at_holder(link: &Link, lock: &str, io_deadline: Instant) -> Result
 
 async fn ask_by_script(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
     let space = &inner.target.space;
-    let ask = claim(space, space.keys(&call.resource), call.claim, (call.terms, call.ask));
+    let ask = claim(space, &call.resource, call.claim, (call.terms, call.ask));
     for _ in 0..MOST_CALLS {
         return Ok(match claimed(link.call(&ask, call.io_deadline).await?)? {
             Claimed::Granted(counter, spare) => granted(inner, call, (counter, spare)),
