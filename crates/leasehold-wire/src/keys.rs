@@ -101,7 +101,7 @@ impl Space {
     }
 
     /// What the channel of each client begins with.
-    pub fn channels(&self) -> String {
+    fn channels(&self) -> String {
         format!("{}\u{1}to:", self.prefix)
     }
 
