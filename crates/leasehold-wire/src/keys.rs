@@ -58,8 +58,8 @@ impl Space {
         [&self.prefix, name.as_str()].concat()
     }
 
-    /// The key of a resource's lock, and that of its queue unless the scripts derive the same one by
-    /// themselves: behind the default prefix, where the whole lock is its tail. Each key costs an uncontended cycle 7 %.
+    /// The key of a resource's lock, and that of its queue unless the scripts derive the same one by themselves: behind the
+    /// default prefix, where the whole lock is its tail. Each key costs an uncontended cycle 7 %.
     pub(crate) fn lock_and_queue(&self, name: &ResourceName) -> Vec<String> {
         let lock = self.lock(name);
         let plain = self.prefix == Space::DEFAULT_PREFIX && !lock.contains(['{', '}']);
