@@ -20,8 +20,9 @@ if value and ARGV[4] == '1' and ARGV[5] == '1' and not string.find(value, ARGV[1
   -- Places that were lost begin anew without an end, which is -1 here.
   if alone or call('PTTL', PLACES) <= ARGV[6] / 1000 then
     local life = string.format('%.0f', ARGV[6] / 500)
-    call('PEXPIRE', QUEUE, life)
+    -- The clock goes on while a script runs: what ends last comes last.
     call('PEXPIRE', PLACES, life)
+    call('PEXPIRE', QUEUE, life)
   end
   -- A claim's bare value says from now on that somebody may wait.
   if string.len(value) == 33 and string.match(value, '^%x+%+$') then call('APPEND', LOCK, '0') end

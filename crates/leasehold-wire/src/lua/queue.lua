@@ -83,8 +83,13 @@ local function take_first(asker, popped)
     end
   end
   for i = #late, 1, -1 do call('LPUSH', QUEUE, late[i]) end
-  -- Where all were taken out, the queue began anew, and never ends before the places.
-  if #late > 0 then live_until(QUEUE, math.max(late_until, now() + call('PTTL', PLACES) * 1000)) end
+  -- Where all were taken out, the queue began anew, and never ends before the places. The clock goes on while a script runs, so
+  -- it is read anew, and behind what is left of them.
+  if #late > 0 then
+    local left = call('PTTL', PLACES)
+    now_us = nil
+    live_until(QUEUE, math.max(late_until, now() + left * 1000))
+  end
   return claim, place, not claim and dead >= 100
 end
 
