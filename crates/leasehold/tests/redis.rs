@@ -609,7 +609,8 @@ async fn waiters_that_are_all_late_are_passed_in_bounded_steps_and_keep_their_or
     redis::cmd("DEL").arg(&keys.queue).exec(&mut connection).unwrap();
     let (till, _): (u64, u64) = redis::cmd("TIME").query(&mut connection).unwrap();
     for at in 0..1_000 {
-        let place = format!("1 1 {}000000 {} 0", till + 30, 90_000_000);
+        // One of them takes a script many milliseconds to read.
+        let place = format!("1 1 {}000000 90000000 {}", till + 30, "0".repeat(if at == 1 { 1 << 24 } else { 1 }));
         redis::cmd("HSET").arg(&keys.places).arg(format!("{at:032x}")).arg(place).exec(&mut connection).unwrap();
         redis::cmd("RPUSH").arg(&keys.queue).arg(format!("1 {at:032x}")).exec(&mut connection).unwrap();
     }
