@@ -160,11 +160,11 @@ pub fn claimed(reply: Reply) -> Result<Claimed, Malformed> {
     Ok(match &reply {
         Reply::Int(4) => Claimed::Stale,
         Reply::Int(5) => Claimed::Again,
+        Reply::Bytes(text) => Claimed::Queued(queued(text).ok_or_else(|| malformed(&reply))?),
         Reply::List(items) => match items.as_slice() {
             [Reply::Int(1), Reply::Int(counter), Reply::Int(spare)] => {
                 Claimed::Granted(u64::try_from(*counter).unwrap_or(0), u32::try_from(*spare).unwrap_or(0))
             }
-            [Reply::Int(2), rest @ ..] => Claimed::Queued(obstacle(rest).ok_or_else(|| malformed(&reply))?),
             [Reply::Int(3), rest @ ..] => Claimed::Busy(obstacle(rest).ok_or_else(|| malformed(&reply))?),
             _ => return Err(malformed(&reply)),
         },
@@ -233,6 +233,13 @@ pub fn counter(reply: Reply) -> Result<u64, Malformed> {
 fn obstacle(items: &[Reply]) -> Option<Obstacle> {
     let [Reply::Int(left_ms), Reply::Bytes(value)] = items else { return None };
     Some(obstacle_of(value, *left_ms))
+}
+
+/// Reads `<left_ms> <value>`.
+fn queued(text: &[u8]) -> Option<Obstacle> {
+    let at = text.iter().position(|byte| *byte == b' ')?;
+    let left_ms = std::str::from_utf8(&text[..at]).ok()?.parse().ok()?;
+    Some(obstacle_of(&text[at + 1..], left_ms))
 }
 
 fn obstacle_of(value: &[u8], left_ms: i64) -> Obstacle {
@@ -392,6 +399,20 @@ mod tests {
         assert_eq!(native(&[Reply::Ok, Reply::Int(7), error.clone()], "x"), Ok(Native::Set(Err(error))));
         for taken_away in [bytes("y"), Reply::Nil] {
             assert_eq!(native(&[Reply::Ok, Reply::Int(7), taken_away], "x"), Ok(Native::Held));
+        }
+    }
+
+    #[test]
+    fn who_is_queued_is_told_what_is_in_the_way_whatever_its_value() {
+        let queued = |text: &str| claimed(bytes(text));
+        let holder = Record::Held(CLAIM.parse().unwrap(), Duration::ZERO);
+        let told = |record, left| Ok(Claimed::Queued(Obstacle { record, left }));
+        let ours = format!("17 {CLAIM}+0");
+        assert_eq!(queued(&ours), told(holder, Some(Duration::from_millis(17))));
+        assert_eq!(queued("-1 a b "), told(Record::Foreign(b"a b ".to_vec()), None));
+        assert_eq!(queued("-2 "), told(Record::Free, Some(Duration::ZERO)));
+        for other in ["", "17", "x y", " 17"] {
+            assert!(queued(other).is_err(), "{other:?}");
         }
     }
 

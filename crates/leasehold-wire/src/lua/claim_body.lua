@@ -63,8 +63,8 @@ if not value then
 end
 if ARGV[5] ~= '1' then
   withdraw(id)
-  return obstacle(3)
+  return obstacle()
 end
 queue_up()
 if holder and value == holder .. '+' then call('APPEND', LOCK, '0') end
-return obstacle(2)
+return format('%d', call('PTTL', LOCK)) .. ' ' .. (call('GET', LOCK) or '')

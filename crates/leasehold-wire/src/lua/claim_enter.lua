@@ -26,5 +26,5 @@ if value and ARGV[4] == '1' and ARGV[5] == '1' and not string.find(value, ARGV[1
   end
   -- A claim's bare value says from now on that somebody may wait.
   if string.len(value) == 33 and string.match(value, '^%x+%+$') then call('APPEND', LOCK, '0') end
-  return { 2, call('PTTL', LOCK), value }
+  return string.format('%d', call('PTTL', LOCK)) .. ' ' .. value
 end

@@ -143,7 +143,7 @@ local function withdraw(claim)
   return true
 end
 
--- Who stands in the way: status, rest of the lease in ms (-1: it has no end, -2: nobody), value of the lock's key.
-local function obstacle(status)
-  return { status, call('PTTL', LOCK), call('GET', LOCK) or '' }
+-- Who stands in the way: rest of the lease in ms (-1: it has no end, -2: nobody), value of the lock's key.
+local function obstacle()
+  return { 3, call('PTTL', LOCK), call('GET', LOCK) or '' }
 end

@@ -48,4 +48,4 @@ if held or waited then
   return 1
 end
 if call('EXISTS', LOCK) == 0 then return 2 end
-return obstacle(3)
+return obstacle()
