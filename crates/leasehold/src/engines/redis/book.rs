@@ -99,7 +99,8 @@ impl Book {
         });
     }
 
-    fn is_contended(&self, resource: &ResourceName, now: Instant) -> bool {
+    /// True if others may wait for `resource`.
+    pub(super) fn is_contended(&self, resource: &ResourceName, now: Instant) -> bool {
         !self.contended.is_empty() && self.contended.get(resource).is_some_and(|at| now.since(*at) < CONTENDED_FOR)
     }
 

@@ -174,11 +174,7 @@ impl Inner {
 
     pub(super) async fn open(self: &Arc<Inner>, side: Side, generation: u64) -> Result<Greeting, Error> {
         let weak = Arc::downgrade(self);
-        let on_push: OnPush = Arc::new(move |push| {
-            if let Some(inner) = weak.upgrade() {
-                inner.hear(push);
-            }
-        });
+        let on_push: OnPush = Arc::new(move |push| weak.upgrade().is_some_and(|inner| inner.hear(push)));
         let listen = Some((self.target.space.channel(self.client), on_push));
         let io_deadline = self.world.now() + CONNECT;
         let id = LinkId { side, generation };
@@ -271,9 +267,10 @@ impl Inner {
         self.world.spawn(abort_if_not_up(Arc::downgrade(self), generation, attempt));
     }
 
-    fn hear(self: Arc<Inner>, push: PushInfo) {
-        let PushInfo { kind: PushKind::Message, data } = push else { return };
-        let [_, Value::BulkString(message)] = data.as_slice() else { return };
+    /// True if somebody was told a grant.
+    fn hear(self: Arc<Inner>, push: PushInfo) -> bool {
+        let PushInfo { kind: PushKind::Message, data } = push else { return false };
+        let [_, Value::BulkString(message)] = data.as_slice() else { return false };
         match Push::read(message) {
             Some(Push::Revoked(claim)) => self.tell(Notice::Revoked(claim)),
             Some(Push::Granted { claim, ask, counter, spare }) => {
@@ -282,6 +279,7 @@ impl Inner {
                     Some(token) => {
                         self.stands(claim, HoldState::Held, Some(token));
                         self.tell(Notice::Granted(Grant { claim, token, spare, bound: Bound::FromAsk(ask) }));
+                        return true;
                     }
                     // Not a grant: the store has lost its counter. Once that is raised, the waiter asks again.
                     None => self.world.clone().spawn(self.raise_and_ask_again(claim)),
@@ -289,6 +287,7 @@ impl Inner {
             }
             None => {}
         }
+        false
     }
 
     async fn raise_and_ask_again(self: Arc<Inner>, claim: leasehold_core::ClaimId) {

@@ -3,7 +3,7 @@
 use super::config::Target;
 use super::fault::{self, Fault};
 use super::ledger::Ledger;
-use super::outbox::{BACKLOG, Outbox, Pump, Replies, Verdict};
+use super::outbox::{BACKLOG, Care, Outbox, Pump, Replies, Verdict};
 use super::stream::{self, Grip};
 use crate::error::Error;
 use crate::world::World;
@@ -60,8 +60,8 @@ pub(super) struct Greeting {
 /// The answers to commands that went out together.
 type Answers = Map<Verdict, fn(Result<Result<Replies, Fault>, RecvError>) -> Result<Replies, Fault>>;
 
-/// Gets what comes in unasked.
-pub(super) type OnPush = Arc<dyn Fn(PushInfo) + Send + Sync>;
+/// Gets what comes in unasked; true if that told somebody a grant.
+pub(super) type OnPush = Arc<dyn Fn(PushInfo) -> bool + Send + Sync>;
 
 /// What a connection is opened for.
 pub(super) struct Purpose {
@@ -121,19 +121,18 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     // Timeouts and retries are ours alone.
     let mut config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
     config = config.set_pipeline_buffer_size(BACKLOG);
-    let pushed = Arc::new(AtomicBool::new(false));
+    let granted = Arc::new(AtomicBool::new(false));
     if let (Some((_, on_push)), ProtocolVersion::RESP3) = (&purpose.listen, protocol) {
-        let (on_push, pushed) = (on_push.clone(), pushed.clone());
+        let (on_push, granted) = (on_push.clone(), granted.clone());
         config = config.set_push_sender(move |push: PushInfo| {
-            pushed.store(true, Ordering::Relaxed);
-            on_push(push);
+            granted.fetch_or(on_push(push), Ordering::Relaxed);
             Ok::<(), ()>(())
         });
     }
     let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
     let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
     let outbox = Outbox::new(grip.clone(), purpose.ledger.clone());
-    let pump = Pump::new(outbox.clone(), connection.clone(), (traffic.boxed(), pushed));
+    let pump = Pump::new(outbox.clone(), connection.clone(), (traffic.boxed(), granted));
     let link = Link { id: purpose.id, grip, outbox, connection, world: purpose.world.clone() };
     Ok((Arc::new(link), pump.boxed()))
 }
@@ -267,22 +266,17 @@ impl Link {
     /// Calls a script by its hash; if the server does not know it, nothing was executed, and the same call goes out once more,
     /// whole.
     pub(super) async fn call(&self, call: &Call, io_deadline: Instant) -> Result<Reply, Fault> {
-        self.call_or_rescue(call, io_deadline, None).await
+        self.call_with(call, io_deadline, Care::default()).await
     }
 
-    /// The same; `rescue`, which is the same call, goes out by the driver's connection if this one turns out to be dead.
-    pub(super) async fn call_or_rescue(
-        &self,
-        call: &Call,
-        io_deadline: Instant,
-        rescue: Option<Arc<Call>>,
-    ) -> Result<Reply, Fault> {
+    /// The same, with what it is due besides.
+    pub(super) async fn call_with(&self, call: &Call, io_deadline: Instant, care: Care) -> Result<Reply, Fault> {
         let what = call.script.name;
-        match self.one((eval(call, "EVALSHA", &HASHES[what]), what), io_deadline, rescue.clone()).await {
+        match self.one((eval(call, "EVALSHA", &HASHES[what]), what), io_deadline, care.clone()).await {
             // A release may have gone out by now, and no claim may follow it.
             Err(fault) if fault.says("NOSCRIPT") && self.world.now() >= io_deadline => Err(Fault::Late),
             Err(fault) if fault.says("NOSCRIPT") => {
-                Box::pin(self.one((eval(call, "EVAL", call.script.source), what), io_deadline, rescue)).await
+                Box::pin(self.one((eval(call, "EVAL", call.script.source), what), io_deadline, care)).await
             }
             result => result,
         }
@@ -297,13 +291,8 @@ impl Link {
         self.answers(|hears| [set, word("INCR", claim.counter)].into_iter().chain(get(hears)), io_deadline)
     }
 
-    async fn one(
-        &self,
-        (command, what): (Cmd, &'static str),
-        io_deadline: Instant,
-        rescue: Option<Arc<Call>>,
-    ) -> Result<Reply, Fault> {
-        let verdict = self.outbox.post(|_| [command], io_deadline, rescue);
+    async fn one(&self, (command, what): (Cmd, &'static str), io_deadline: Instant, care: Care) -> Result<Reply, Fault> {
+        let verdict = self.outbox.post(|_| [command], io_deadline, care);
         match verdict.await.unwrap_or(Err(Fault::Lost))?.pop().unwrap_or(Reply::Nil) {
             refusal @ Reply::Error(..) => Err(Fault::refused(refusal, what)),
             answer => Ok(answer),
@@ -318,7 +307,7 @@ impl Link {
 
     fn answers<C: IntoIterator<Item = Cmd>>(&self, commands: impl FnOnce(bool) -> C, io_deadline: Instant) -> Answers {
         let or_lost: fn(_) -> _ = |verdict: Result<_, RecvError>| verdict.unwrap_or(Err(Fault::Lost));
-        self.outbox.post(commands, io_deadline, None).map(or_lost)
+        self.outbox.post(commands, io_deadline, Care::default()).map(or_lost)
     }
 }
 

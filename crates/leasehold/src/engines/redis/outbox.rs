@@ -16,12 +16,12 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 use tokio::sync::{Notify, oneshot};
-use tokio::task::unconstrained;
+use tokio::task::{unconstrained, yield_now};
 
 /// The answers to the commands of one call.
 pub(super) type Replies = SmallVec<[Reply; 2]>;
@@ -40,6 +40,15 @@ const ROOM: usize = 1024;
 const FEW: usize = 2;
 /// The crate's room for pipelines that were not written.
 pub(super) const BACKLOG: usize = 4096;
+
+/// What a call is due besides an answer.
+#[derive(Clone, Default)]
+pub(super) struct Care {
+    /// The same call: it goes out by the driver's connection if this one turns out to be dead, or if its caller is gone.
+    pub(super) rescue: Option<Arc<Call>>,
+    /// True if others wait for what it does: it waits for no turn, and leaves before anybody is told an answer.
+    pub(super) urgent: bool,
+}
 
 /// The calls of one connection.
 pub(super) struct Outbox {
@@ -64,6 +73,8 @@ struct State {
     pace: Pace,
     /// True while the next pipeline waits for its turn.
     waits: bool,
+    /// True if what goes out next is urgent.
+    urgent: bool,
     /// True if the client's channel is heard on this connection.
     hears: bool,
     closed: bool,
@@ -77,7 +88,6 @@ struct Posted {
     seen: u64,
     /// `None` once it was told.
     told: Option<oneshot::Sender<Result<Replies, Fault>>>,
-    /// What goes out by the driver's connection if this one turns out to be dead, or if its caller is gone.
     rescue: Option<Arc<Call>>,
 }
 
@@ -115,7 +125,7 @@ impl Outbox {
         &self,
         commands: impl FnOnce(bool) -> C,
         io_deadline: Instant,
-        rescue: Option<Arc<Call>>,
+        Care { rescue, urgent }: Care,
     ) -> Verdict {
         let (told, verdict) = oneshot::channel();
         let mut state = self.lock();
@@ -131,7 +141,8 @@ impl Outbox {
         state.next += 1;
         let under_way = state.calls.len();
         state.pace.posted(under_way);
-        let stir = state.next == 1 || state.pace.is_enough(state.next);
+        state.urgent |= urgent;
+        let stir = state.next == 1 || urgent || state.pace.is_enough(state.next);
         drop(state);
         self.ledger.stir();
         if stir {
@@ -182,7 +193,7 @@ impl Outbox {
         if state.next == 0 || state.flying.len() >= MOST_PIPELINES {
             return false;
         }
-        if !state.pace.is_enough(state.next) {
+        if !state.urgent && !state.pace.is_enough(state.next) {
             if !std::mem::replace(&mut state.waits, true) {
                 self.turns.ask();
             }
@@ -190,7 +201,7 @@ impl Outbox {
                 return false;
             }
         }
-        state.waits = false;
+        (state.waits, state.urgent) = (false, false);
         let under_way = state.calls.len();
         state.pace.sent(under_way);
         std::mem::swap(&mut state.pipeline, empty);
@@ -275,8 +286,8 @@ pub(super) struct Pump {
     flying: VecDeque<BoxFuture<'static, Answers>>,
     /// Room that was used before.
     empty: Vec<Pipeline>,
-    /// Set when something has come in unasked.
-    pushed: Arc<AtomicBool>,
+    /// Set when somebody was told a grant.
+    granted: Arc<AtomicBool>,
 }
 
 /// The answers to a pipeline, and that pipeline.
@@ -286,14 +297,14 @@ impl Pump {
     pub(super) fn new(
         outbox: Arc<Outbox>,
         connection: MultiplexedConnection,
-        (traffic, pushed): (BoxFuture<'static, ()>, Arc<AtomicBool>),
+        (traffic, granted): (BoxFuture<'static, ()>, Arc<AtomicBool>),
     ) -> Pump {
         let bells = Arc::<Bells>::default();
         let ringer = |bell| Waker::from(Arc::new(Ringer { bells: bells.clone(), bell }));
         let (on_traffic, on_answer) = (ringer(Bells::TRAFFIC), ringer(Bells::ANSWER));
         // What moves the bytes learns whom to wake when it is first polled.
         on_traffic.wake_by_ref();
-        Pump { outbox, connection, traffic, bells, on_traffic, on_answer, flying: VecDeque::new(), empty: Vec::new(), pushed }
+        Pump { outbox, connection, traffic, bells, on_traffic, on_answer, flying: VecDeque::new(), empty: Vec::new(), granted }
     }
 
     /// True if something was answered.
@@ -337,10 +348,15 @@ impl Pump {
     }
 }
 
-/// Of more than a few who were answered together one is told first, and the rest at the next turn. For each task that becomes
-/// ready while another is, a runtime of many threads wakes a worker that sleeps. On the same processor that worker runs at once,
-/// finds that one task, and sleeps before the next is ready: a batch would cost as many wakes as it has answers. In the turn
-/// between, the worker is awake and takes the pump, or finds the rest. The turn itself costs a wake, so two gain nothing by it.
+/// A runtime of many threads wakes a worker that sleeps for each task that becomes ready while another is. On the same processor
+/// that worker runs at once, finds that one task, and sleeps before the next is ready.
+///
+/// So of more than a few who were answered together one is told first, and the rest at the next turn: a batch would cost as many
+/// wakes as it has answers. In the turn between, the worker is awake and takes the pump, or finds the rest. The turn itself costs a
+/// wake, so two gain nothing by it.
+///
+/// And who was answered together with a grant is told once whoever has the lock now has run, and has sent what it had to send: others
+/// may wait for that.
 impl Future for Pump {
     type Output = ();
 
@@ -349,8 +365,11 @@ impl Future for Pump {
         pump.outbox.pump.register(cx.waker());
         pump.bells.task.register(cx.waker());
         pump.bells.set(Bells::AT_WORK);
-        // Before a turn is asked for, so that it comes behind theirs.
-        pump.outbox.tell_all();
+        if !pump.outbox.lock().urgent {
+            // Before a turn is asked for, so that it comes behind theirs.
+            pump.outbox.tell_all();
+        }
+        let mut granted = false;
         loop {
             while pump.hand_over() {}
             let over = pump.bells.heard(Bells::TRAFFIC)
@@ -359,16 +378,19 @@ impl Future for Pump {
             if over {
                 return Poll::Ready(());
             }
-            // Whom a push woke finds all answers that came with it.
-            let pushed = pump.pushed.swap(false, Ordering::Relaxed);
-            if received && !pushed && pump.outbox.tell_one_of(FEW) {
+            granted |= pump.granted.swap(false, Ordering::Relaxed);
+            if received && !granted && pump.outbox.tell_one_of(FEW) {
                 // It is at work still.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if received {
-                pump.outbox.tell_all();
-            } else if pump.bells.rest() {
+            if !received && pump.bells.rest() {
+                if granted {
+                    // Woken once its thread has nothing else to do, unless something happens before.
+                    let _ = pin!(yield_now()).poll(cx);
+                } else {
+                    pump.outbox.tell_all();
+                }
                 return Poll::Pending;
             }
         }
@@ -473,7 +495,7 @@ impl Turns {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use futures_util::future::{join, select};
+    use futures_util::future::{Either, join, select};
     use futures_util::task::noop_waker;
     use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, cmd};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -523,7 +545,7 @@ pub(super) mod tests {
     }
 
     fn post(outbox: &Outbox, name: &str) -> Verdict {
-        outbox.post(|_| [cmd(name)], Instant::FAR, None)
+        outbox.post(|_| [cmd(name)], Instant::FAR, Care::default())
     }
 
     #[tokio::test]
@@ -599,11 +621,49 @@ pub(super) mod tests {
         }
     }
 
+    const GRANT: &str = ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n";
+
     #[tokio::test]
-    async fn whom_a_push_wakes_finds_the_answers_that_came_with_it() {
-        let (_outbox, mut pump, mut verdicts, _server) = answered(">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n").await;
+    async fn who_was_answered_together_with_a_grant_is_told_behind_what_the_holder_has_to_send() {
+        let (outbox, mut pump, mut verdicts, mut server) = answered(GRANT).await;
         poll(&mut pump);
+        assert_eq!(told(&mut verdicts), 0);
+        let _crowd = post(&outbox, "ASK");
+        let _release = outbox.post(|_| [cmd("RELEASE")], Instant::FAR, Care { urgent: true, ..Care::default() });
+        poll(&mut pump);
+        let mut calls = [0; 1024];
+        let sent = server.read(&mut calls).await.unwrap();
+        assert_eq!(&calls[..sent], b"*1\r\n$3\r\nASK\r\n*1\r\n$7\r\nRELEASE\r\n", "it waits for no turn");
         assert_eq!(told(&mut verdicts), 3);
+    }
+
+    #[tokio::test]
+    async fn who_was_answered_together_with_a_grant_is_told_even_if_the_holder_sends_nothing() {
+        let (_outbox, mut pump, verdicts, _server) = answered(GRANT).await;
+        let all = futures_util::future::try_join_all(verdicts);
+        let Either::Left((told, _)) = select(all, &mut pump).await else { panic!("the connection ended") };
+        assert!(told.unwrap().iter().all(Result::is_ok));
+    }
+
+    /// Sees, when it is woken, whether all calls have left.
+    struct Looker(Arc<Outbox>, AtomicBool);
+
+    impl Wake for Looker {
+        fn wake(self: Arc<Looker>) {
+            self.1.store(self.0.lock().next == 0, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_urgent_call_leaves_before_anybody_is_told() {
+        let (outbox, mut pump, mut verdicts, _server) = answered("").await;
+        poll(&mut pump);
+        let looker = Arc::new(Looker(outbox.clone(), AtomicBool::new(false)));
+        let waits = verdicts[2].poll_unpin(&mut Context::from_waker(&Waker::from(looker.clone())));
+        assert!(waits.is_pending());
+        let _release = outbox.post(|_| [cmd("RELEASE")], Instant::FAR, Care { urgent: true, ..Care::default() });
+        poll(&mut pump);
+        assert!(looker.1.load(Ordering::Relaxed));
     }
 
     #[tokio::test]

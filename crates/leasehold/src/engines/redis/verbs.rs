@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::inner::Inner;
 use super::link::{Link, LinkId};
+use super::outbox::Care;
 use super::registry;
 use crate::engine::{ClaimCall, ReleaseCall, RenewCall};
 use crate::error::Error;
@@ -203,7 +204,7 @@ async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why:
 
 async fn give_back(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<(), Fault> {
     let back = release(&inner.target.space, &call.resource, call.claim, Manner::Own { keep: Duration::ZERO });
-    release_on(link, &Arc::new(back), call.io_deadline, false).await.map(|_| ())
+    release_on(link, &Arc::new(back), call.io_deadline, Care::default()).await.map(|_| ())
 }
 
 pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<RenewReply, Error> {
@@ -246,6 +247,7 @@ fn set_aside(inner: &Inner, (last, count): (u64, u32)) -> Option<Block> {
 /// Where such a connection is gone, the one by the route is the next.
 pub(super) async fn release_verb(inner: &Arc<Inner>, call: &ReleaseCall) -> Result<ReleaseReply, Error> {
     let carriers = inner.book().carriers(call.claim);
+    let urgent = inner.book().is_contended(&call.resource, inner.world.now());
     let mut others: Vec<Arc<Link>> = carriers.iter().filter_map(|id| inner.living(*id)).collect();
     let link = match inner.link(call.route) {
         Ok(link) => link,
@@ -255,7 +257,7 @@ pub(super) async fn release_verb(inner: &Arc<Inner>, call: &ReleaseCall) -> Resu
     let space = &inner.target.space;
     let end = Arc::new(release(space, &call.resource, call.claim, call.manner));
     let result = if others.is_empty() {
-        release_on(&link, &end, call.io_deadline, true).await
+        release_on(&link, &end, call.io_deadline, Care { rescue: Some(end.clone()), urgent }).await
     } else {
         Box::pin(release_on_all(inner, [vec![link], others].concat(), end, call.io_deadline)).await
     };
@@ -288,9 +290,9 @@ fn forget_elsewhere(inner: &Arc<Inner>, claim: ClaimId) {
     inner.world.spawn(async move { drop(link.call(&call, io_deadline).await) });
 }
 
-async fn release_on(link: &Link, end: &Arc<Call>, io_deadline: Instant, rescue: bool) -> Result<Ended, Fault> {
+async fn release_on(link: &Link, end: &Arc<Call>, io_deadline: Instant, care: Care) -> Result<Ended, Fault> {
     for _ in 0..MOST_CALLS {
-        match released(link.call_or_rescue(end, io_deadline, rescue.then(|| end.clone())).await?)? {
+        match released(link.call_with(end, io_deadline, care.clone()).await?)? {
             Ended::Again => {}
             ended => return Ok(ended),
         }
@@ -302,7 +304,7 @@ async fn release_on(link: &Link, end: &Arc<Call>, io_deadline: Instant, rescue: 
 async fn release_on_all(inner: &Inner, links: Vec<Arc<Link>>, end: Arc<Call>, io_deadline: Instant) -> Result<Ended, Fault> {
     let (told, verdict) = oneshot::channel();
     inner.world.spawn(async move {
-        let results = join_all(links.iter().map(|link| release_on(link, &end, io_deadline, false))).await;
+        let results = join_all(links.iter().map(|link| release_on(link, &end, io_deadline, Care::default()))).await;
         let _ = told.send(sum_up(results));
     });
     verdict.await.unwrap_or(Err(Fault::Late))
