@@ -205,7 +205,7 @@ impl Driver {
         };
         match moved.follows {
             None => release.await,
-            // The release is written first, and both travel together.
+            // The release is written first.
             Some(next) => drop(join(release, self.ask_for_line(next)).await),
         }
         let ended = |inner: &mut Inner| (inner.released.is_some() || inner.done).then(|| inner.released.clone());

@@ -46,7 +46,8 @@ pub(super) const BACKLOG: usize = 4096;
 pub(super) struct Care {
     /// The same call: it goes out by the driver's connection if this one turns out to be dead, or if its caller is gone.
     pub(super) rescue: Option<Arc<Call>>,
-    /// True if others wait for what it does: it waits for no turn, and leaves before anybody is told an answer.
+    /// True if others wait for what it does: it waits for no turn, leaves before anybody is told an answer, and is read before
+    /// what is called behind it.
     pub(super) urgent: bool,
 }
 
@@ -67,17 +68,26 @@ struct State {
     flying: VecDeque<usize>,
     /// Those whose calls were answered.
     untold: VecDeque<Untold>,
-    /// What goes out next: the last of the calls, so many.
-    pipeline: Pipeline,
-    next: usize,
+    /// What goes out next, in order: the last of the calls.
+    batches: VecDeque<Batch>,
+    /// Empty pipelines, for their room.
+    empty: Vec<Pipeline>,
     pace: Pace,
-    /// True while the next pipeline waits for its turn.
+    /// True while the next batch waits for its turn.
     waits: bool,
-    /// True if what goes out next is urgent.
-    urgent: bool,
+    /// True if the batch before was urgent.
+    behind_urgent: bool,
     /// True if the client's channel is heard on this connection.
     hears: bool,
     closed: bool,
+}
+
+/// Calls that go out together.
+#[derive(Default)]
+struct Batch {
+    pipeline: Pipeline,
+    calls: usize,
+    urgent: bool,
 }
 
 /// A call under way. If whoever made it is gone, it stays until it is answered or overdue: the connection owes a sign of life.
@@ -132,17 +142,23 @@ impl Outbox {
         if state.closed {
             return verdict;
         }
-        let before = state.pipeline.len();
-        for command in commands(state.hears) {
-            state.pipeline.add_command(command);
+        // A server that reads two calls together answers neither before it has run both.
+        if state.batches.back().is_none_or(|last| last.urgent && !urgent) {
+            let pipeline = state.empty.pop().unwrap_or_default();
+            state.batches.push_back(Batch { pipeline, ..Batch::default() });
         }
-        let commands = state.pipeline.len() - before;
-        state.calls.push_back(Posted { commands, io_deadline, seen: self.grip.received(), told: Some(told), rescue });
-        state.next += 1;
-        let under_way = state.calls.len();
-        state.pace.posted(under_way);
-        state.urgent |= urgent;
-        let stir = state.next == 1 || urgent || state.pace.is_enough(state.next);
+        let State { batches, calls, pace, hears, .. } = &mut *state;
+        let batch = batches.back_mut().expect("there is one now");
+        let before = batch.pipeline.len();
+        for command in commands(*hears) {
+            batch.pipeline.add_command(command);
+        }
+        let commands = batch.pipeline.len() - before;
+        calls.push_back(Posted { commands, io_deadline, seen: self.grip.received(), told: Some(told), rescue });
+        batch.calls += 1;
+        batch.urgent |= urgent;
+        pace.posted(calls.len());
+        let stir = batch.calls == 1 || urgent || pace.is_enough(batch.calls);
         drop(state);
         self.ledger.stir();
         if stir {
@@ -184,30 +200,45 @@ impl Outbox {
         rescues
     }
 
-    /// The next pipeline, if it is time for it; what comes after it is gathered in `empty`.
+    /// True if what goes out next is urgent.
+    fn is_urgent(&self) -> bool {
+        self.lock().batches.front().is_some_and(|next| next.urgent)
+    }
+
+    /// The next pipeline, if it is time for it.
     ///
     /// Every task that can run now goes first, once per pipeline and only if other calls are under way: what they have to send
-    /// leaves in the same system call.
-    fn take_next(&self, empty: &mut Pipeline) -> bool {
+    /// leaves in the same system call. But what is urgent waits for nothing, and the next behind it for a turn unless all others were answered.
+    fn take_next(&self) -> Option<Pipeline> {
         let mut state = self.lock();
-        if state.next == 0 || state.flying.len() >= MOST_PIPELINES {
-            return false;
+        if state.flying.len() >= MOST_PIPELINES {
+            return None;
         }
-        if !state.urgent && !state.pace.is_enough(state.next) {
+        let next = state.batches.front()?;
+        let behind_urgent = state.behind_urgent && state.calls.len() > next.calls;
+        if !next.urgent && (behind_urgent || !state.pace.is_enough(next.calls)) {
             if !std::mem::replace(&mut state.waits, true) {
                 self.turns.ask();
             }
             if !self.turns.are_over() {
-                return false;
+                return None;
             }
         }
-        (state.waits, state.urgent) = (false, false);
+        let next = state.batches.pop_front()?;
+        (state.waits, state.behind_urgent) = (false, next.urgent);
         let under_way = state.calls.len();
         state.pace.sent(under_way);
-        std::mem::swap(&mut state.pipeline, empty);
-        let calls = std::mem::take(&mut state.next);
-        state.flying.push_back(calls);
-        true
+        state.flying.push_back(next.calls);
+        Some(next.pipeline)
+    }
+
+    /// Keeps a pipeline that was answered, for its room.
+    fn keep(&self, mut pipeline: Pipeline) {
+        let mut state = self.lock();
+        if state.empty.len() < KEPT && pipeline.len() <= ROOM {
+            pipeline.clear();
+            state.empty.push(pipeline);
+        }
     }
 
     /// Finds the verdict on each call of the first pipeline that is under way.
@@ -284,8 +315,6 @@ pub(super) struct Pump {
     on_answer: Waker,
     /// The answers to the pipelines under way, in order.
     flying: VecDeque<BoxFuture<'static, Answers>>,
-    /// Room that was used before.
-    empty: Vec<Pipeline>,
     /// Set when somebody was told a grant.
     granted: Arc<AtomicBool>,
 }
@@ -304,22 +333,19 @@ impl Pump {
         let (on_traffic, on_answer) = (ringer(Bells::TRAFFIC), ringer(Bells::ANSWER));
         // What moves the bytes learns whom to wake when it is first polled.
         on_traffic.wake_by_ref();
-        Pump { outbox, connection, traffic, bells, on_traffic, on_answer, flying: VecDeque::new(), empty: Vec::new(), granted }
+        Pump { outbox, connection, traffic, bells, on_traffic, on_answer, flying: VecDeque::new(), granted }
     }
 
     /// True if something was answered.
     fn receive(&mut self) -> bool {
         let mut together = 0;
         while let Some(first) = self.flying.front_mut()
-            && let Poll::Ready((values, mut pipeline)) = first.poll_unpin(&mut Context::from_waker(&self.on_answer))
+            && let Poll::Ready((values, pipeline)) = first.poll_unpin(&mut Context::from_waker(&self.on_answer))
         {
             self.flying.pop_front();
             together += 1;
             self.outbox.judge(values);
-            if self.empty.len() < KEPT && pipeline.len() <= ROOM {
-                pipeline.clear();
-                self.empty.push(pipeline);
-            }
+            self.outbox.keep(pipeline);
         }
         if together > 0 {
             self.outbox.lock().pace.answered(together, !self.flying.is_empty());
@@ -329,11 +355,7 @@ impl Pump {
 
     /// True if something was handed over.
     fn hand_over(&mut self) -> bool {
-        let mut pipeline = self.empty.pop().unwrap_or_default();
-        if !self.outbox.take_next(&mut pipeline) {
-            self.empty.push(pipeline);
-            return false;
-        }
+        let Some(pipeline) = self.outbox.take_next() else { return false };
         let mut connection = self.connection.clone();
         let answers = async move { (connection.send_packed_commands(&pipeline, 0, pipeline.len()).await, pipeline) };
         // It must leave when it is first polled, or the next would leave before it: a task that has had its share would be told
@@ -365,7 +387,7 @@ impl Future for Pump {
         pump.outbox.pump.register(cx.waker());
         pump.bells.task.register(cx.waker());
         pump.bells.set(Bells::AT_WORK);
-        if !pump.outbox.lock().urgent {
+        if !pump.outbox.is_urgent() {
             // Before a turn is asked for, so that it comes behind theirs.
             pump.outbox.tell_all();
         }
@@ -645,12 +667,28 @@ pub(super) mod tests {
         assert!(told.unwrap().iter().all(Result::is_ok));
     }
 
+    #[tokio::test]
+    async fn what_is_called_behind_an_urgent_call_leaves_a_turn_later() {
+        let (outbox, mut pump, _, mut server) = outbox().await;
+        let _release = outbox.post(|_| [cmd("RELEASE")], Instant::FAR, Care { urgent: true, ..Care::default() });
+        let _ask = post(&outbox, "ASK");
+        let mut calls = [0; 1024];
+        poll(&mut pump);
+        let sent = server.read(&mut calls).await.unwrap();
+        assert_eq!(&calls[..sent], b"*1\r\n$7\r\nRELEASE\r\n");
+        let turns = tokio::spawn(outbox.clone().keep_turns());
+        let sent = select(Box::pin(server.read(&mut calls)), &mut pump).await;
+        let Either::Left((Ok(sent), _)) = sent else { panic!("the connection ended") };
+        assert_eq!(&calls[..sent], b"*1\r\n$3\r\nASK\r\n");
+        turns.abort();
+    }
+
     /// Sees, when it is woken, whether all calls have left.
     struct Looker(Arc<Outbox>, AtomicBool);
 
     impl Wake for Looker {
         fn wake(self: Arc<Looker>) {
-            self.1.store(self.0.lock().next == 0, Ordering::Relaxed);
+            self.1.store(self.0.lock().batches.is_empty(), Ordering::Relaxed);
         }
     }
 
@@ -693,7 +731,7 @@ pub(super) mod tests {
         // Nobody keeps the turns any more: a call that waited for one would stay.
         let verdict = post(&outbox, "ALONE");
         poll(&mut pump);
-        assert_eq!(outbox.lock().next, 0, "it left when the pump was polled");
+        assert!(outbox.lock().batches.is_empty(), "it left when the pump was polled");
         select(verdict, &mut pump).await;
     }
 }
