@@ -29,7 +29,18 @@ pub(super) type Replies = SmallVec<[Reply; 2]>;
 /// How a call ended; without a word if its connection did.
 pub(super) type Verdict = oneshot::Receiver<Result<Replies, Fault>>;
 /// A caller that was not told its verdict yet.
-type Untold = (oneshot::Sender<Result<Replies, Fault>>, Result<Replies, Fault>);
+struct Untold {
+    told: oneshot::Sender<Result<Replies, Fault>>,
+    verdict: Result<Replies, Fault>,
+    urgent: bool,
+}
+
+impl Untold {
+    fn tell(self) {
+        // Nobody may be waiting any more.
+        let _ = self.told.send(self.verdict);
+    }
+}
 
 /// So many pipelines are handed over at a time: the crate has room for more.
 const MOST_PIPELINES: usize = BACKLOG / 4;
@@ -46,8 +57,8 @@ pub(super) const BACKLOG: usize = 4096;
 pub(super) struct Care {
     /// The same call: it goes out by the driver's connection if this one turns out to be dead, or if its caller is gone.
     pub(super) rescue: Option<Arc<Call>>,
-    /// True if others wait for what it does: it waits for no turn, leaves before anybody is told an answer, and is read before
-    /// what is called behind it.
+    /// True if others wait for what it does: it waits for no turn, leaves before anybody is told an answer, is read before what is
+    /// called behind it, and is answered behind whoever has a grant by it.
     pub(super) urgent: bool,
 }
 
@@ -99,6 +110,7 @@ struct Posted {
     /// `None` once it was told.
     told: Option<oneshot::Sender<Result<Replies, Fault>>>,
     rescue: Option<Arc<Call>>,
+    urgent: bool,
 }
 
 impl Posted {
@@ -154,7 +166,7 @@ impl Outbox {
             batch.pipeline.add_command(command);
         }
         let commands = batch.pipeline.len() - before;
-        calls.push_back(Posted { commands, io_deadline, seen: self.grip.received(), told: Some(told), rescue });
+        calls.push_back(Posted { commands, io_deadline, seen: self.grip.received(), told: Some(told), rescue, urgent });
         batch.calls += 1;
         batch.urgent |= urgent;
         pace.posted(calls.len());
@@ -247,15 +259,15 @@ impl Outbox {
         let State { calls, flying, untold, .. } = &mut *state;
         let answered = calls.drain(..flying.pop_front().unwrap_or(0));
         let mut values = values.map(|values| values.into_iter().map(fault::reply)).map_err(|error| fault::of_crate(&error));
-        for Posted { commands, told, .. } in answered {
-            let answer = match &mut values {
+        for Posted { commands, told, urgent, .. } in answered {
+            let verdict = match &mut values {
                 Ok(replies) => Ok(replies.take(commands).collect::<Replies>()).and_then(|replies| {
                     // Fewer came than were asked for: none of the rest is anybody's.
                     if replies.len() == commands { Ok(replies) } else { Err(Fault::Lost) }
                 }),
                 Err(fault) => Err(fault.clone()),
             };
-            untold.extend(told.map(|told| (told, answer)));
+            untold.extend(told.map(|told| Untold { told, verdict, urgent }));
         }
         if calls.is_empty() {
             calls.shrink_to(ROOM);
@@ -273,16 +285,22 @@ impl Outbox {
             state.untold.shrink_to(ROOM);
         }
         drop(state);
-        if let Some((told, verdict)) = first {
-            // Nobody may be waiting any more.
-            let _ = told.send(verdict);
-        }
+        first.into_iter().for_each(Untold::tell);
         true
     }
 
     /// Tells all who were answered.
     fn tell_all(&self) {
         while self.tell_one_of(0) {}
+    }
+
+    /// Tells all who were answered but for those whose calls were urgent.
+    fn tell_all_but_urgent(&self) {
+        let mut state = self.lock();
+        let (urgent, others): (Vec<_>, Vec<_>) = state.untold.drain(..).partition(|untold| untold.urgent);
+        state.untold.extend(urgent);
+        drop(state);
+        others.into_iter().for_each(Untold::tell);
     }
 
     /// Ends all calls without a word, also those to come, but for those that were answered.
@@ -377,8 +395,8 @@ impl Pump {
 /// wakes as it has answers. In the turn between, the worker is awake and takes the pump, or finds the rest. The turn itself costs a
 /// wake, so two gain nothing by it.
 ///
-/// And who was answered together with a grant is told once whoever has the lock now has run, and has sent what it had to send: others
-/// may wait for that.
+/// And whose release was answered together with a grant is told once whoever has the lock now has run, and has sent what it had to
+/// send: others may wait for that. An ask is answered at once, since it may be the holder's own.
 impl Future for Pump {
     type Output = ();
 
@@ -401,7 +419,9 @@ impl Future for Pump {
                 return Poll::Ready(());
             }
             granted |= pump.granted.swap(false, Ordering::Relaxed);
-            if received && !granted && pump.outbox.tell_one_of(FEW) {
+            if received && granted {
+                pump.outbox.tell_all_but_urgent();
+            } else if received && pump.outbox.tell_one_of(FEW) {
                 // It is at work still.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -599,10 +619,14 @@ pub(super) mod tests {
         assert_eq!(asked, ["FIRST", "CLAIM", "RELEASE"]);
     }
 
-    /// The verdicts on three calls that are answered when the pump is polled again, with `also` behind.
+    fn post_urgently(outbox: &Outbox, name: &str) -> Verdict {
+        outbox.post(|_| [cmd(name)], Instant::FAR, Care { urgent: true, ..Care::default() })
+    }
+
+    /// The verdicts on two calls and an urgent one that are answered when the pump is polled again, with `also` behind.
     async fn answered(also: &str) -> (Arc<Outbox>, Pump, [Verdict; 3], DuplexStream) {
         let (outbox, mut pump, _, mut server) = outbox().await;
-        let verdicts = ["A", "B", "C"].map(|name| post(&outbox, name));
+        let verdicts = [post(&outbox, "A"), post(&outbox, "B"), post_urgently(&outbox, "C")];
         poll(&mut pump);
         assert!(server.read(&mut [0; 1024]).await.unwrap() > 0);
         server.write_all(format!("+OK\r\n+OK\r\n+OK\r\n{also}").as_bytes()).await.unwrap();
@@ -646,31 +670,30 @@ pub(super) mod tests {
     const GRANT: &str = ">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n";
 
     #[tokio::test]
-    async fn who_was_answered_together_with_a_grant_is_told_behind_what_the_holder_has_to_send() {
+    async fn an_urgent_call_that_is_answered_together_with_a_grant_is_told_so_behind_what_the_holder_has_to_send() {
         let (outbox, mut pump, mut verdicts, mut server) = answered(GRANT).await;
         poll(&mut pump);
-        assert_eq!(told(&mut verdicts), 0);
-        let _crowd = post(&outbox, "ASK");
-        let _release = outbox.post(|_| [cmd("RELEASE")], Instant::FAR, Care { urgent: true, ..Care::default() });
+        assert_eq!(told(&mut verdicts[..2]), 2, "the holder may look for its own answer");
+        assert_eq!(told(&mut verdicts[2..]), 0);
+        let (_ask, _release) = (post(&outbox, "ASK"), post_urgently(&outbox, "RELEASE"));
         poll(&mut pump);
         let mut calls = [0; 1024];
         let sent = server.read(&mut calls).await.unwrap();
         assert_eq!(&calls[..sent], b"*1\r\n$3\r\nASK\r\n*1\r\n$7\r\nRELEASE\r\n", "it waits for no turn");
-        assert_eq!(told(&mut verdicts), 3);
+        assert_eq!(told(&mut verdicts[2..]), 1);
     }
 
     #[tokio::test]
-    async fn who_was_answered_together_with_a_grant_is_told_even_if_the_holder_sends_nothing() {
-        let (_outbox, mut pump, verdicts, _server) = answered(GRANT).await;
-        let all = futures_util::future::try_join_all(verdicts);
-        let Either::Left((told, _)) = select(all, &mut pump).await else { panic!("the connection ended") };
-        assert!(told.unwrap().iter().all(Result::is_ok));
+    async fn an_urgent_call_that_is_answered_together_with_a_grant_is_told_so_even_if_the_holder_sends_nothing() {
+        let (_outbox, mut pump, [_, _, urgent], _server) = answered(GRANT).await;
+        let Either::Left((told, _)) = select(urgent, &mut pump).await else { panic!("the connection ended") };
+        assert!(told.unwrap().is_ok());
     }
 
     #[tokio::test]
     async fn what_is_called_behind_an_urgent_call_leaves_a_turn_later() {
         let (outbox, mut pump, _, mut server) = outbox().await;
-        let _release = outbox.post(|_| [cmd("RELEASE")], Instant::FAR, Care { urgent: true, ..Care::default() });
+        let _release = post_urgently(&outbox, "RELEASE");
         let _ask = post(&outbox, "ASK");
         let mut calls = [0; 1024];
         poll(&mut pump);
@@ -699,7 +722,7 @@ pub(super) mod tests {
         let looker = Arc::new(Looker(outbox.clone(), AtomicBool::new(false)));
         let waits = verdicts[2].poll_unpin(&mut Context::from_waker(&Waker::from(looker.clone())));
         assert!(waits.is_pending());
-        let _release = outbox.post(|_| [cmd("RELEASE")], Instant::FAR, Care { urgent: true, ..Care::default() });
+        let _release = post_urgently(&outbox, "RELEASE");
         poll(&mut pump);
         assert!(looker.1.load(Ordering::Relaxed));
     }
