@@ -120,6 +120,12 @@ impl Posted {
     }
 }
 
+impl State {
+    fn leaves_at_once(&self) -> bool {
+        self.flying.len() <= FEW && self.batches.front().is_some_and(|next| next.urgent)
+    }
+}
+
 impl Outbox {
     pub(super) fn new(grip: Arc<Grip>, ledger: Arc<Ledger>) -> Arc<Outbox> {
         let (state, pump, turns) = (Mutex::default(), AtomicWaker::new(), Turns::default());
@@ -170,7 +176,8 @@ impl Outbox {
         batch.calls += 1;
         batch.urgent |= urgent;
         pace.posted(calls.len());
-        let stir = batch.calls == 1 || urgent || pace.is_enough(batch.calls);
+        let stir = batch.calls == 1 || pace.is_enough(batch.calls);
+        let stir = stir || urgent && state.leaves_at_once();
         drop(state);
         self.ledger.stir();
         if stir {
@@ -212,9 +219,10 @@ impl Outbox {
         rescues
     }
 
-    /// True if what goes out next is urgent.
-    fn is_urgent(&self) -> bool {
-        self.lock().batches.front().is_some_and(|next| next.urgent)
+    /// True if what goes out next waits for nothing. Not so where many are under way: a server that has something to do anyway
+    /// gains nothing by a write for each.
+    fn leaves_at_once(&self) -> bool {
+        self.lock().leaves_at_once()
     }
 
     /// The next pipeline, if it is time for it.
@@ -228,7 +236,7 @@ impl Outbox {
         }
         let next = state.batches.front()?;
         let behind_urgent = state.behind_urgent && state.calls.len() > next.calls;
-        if !next.urgent && (behind_urgent || !state.pace.is_enough(next.calls)) {
+        if !state.leaves_at_once() && (behind_urgent || !state.pace.is_enough(next.calls)) {
             if !std::mem::replace(&mut state.waits, true) {
                 self.turns.ask();
             }
@@ -246,9 +254,12 @@ impl Outbox {
 
     /// Keeps a pipeline that was answered, for its room.
     fn keep(&self, mut pipeline: Pipeline) {
+        if pipeline.len() > ROOM {
+            return;
+        }
+        pipeline.clear();
         let mut state = self.lock();
-        if state.empty.len() < KEPT && pipeline.len() <= ROOM {
-            pipeline.clear();
+        if state.empty.len() < KEPT {
             state.empty.push(pipeline);
         }
     }
@@ -289,18 +300,25 @@ impl Outbox {
         true
     }
 
+    /// Tells the first of those who were answered, so many.
+    fn tell_first(&self, count: usize) {
+        (0..count).for_each(|_| drop(self.tell_one_of(0)));
+    }
+
     /// Tells all who were answered.
     fn tell_all(&self) {
         while self.tell_one_of(0) {}
     }
 
-    /// Tells all who were answered but for those whose calls were urgent.
-    fn tell_all_but_urgent(&self) {
+    /// Tells all who were answered but for those whose calls were urgent; true if there are any.
+    fn tell_all_but_urgent(&self) -> bool {
         let mut state = self.lock();
         let (urgent, others): (Vec<_>, Vec<_>) = state.untold.drain(..).partition(|untold| untold.urgent);
         state.untold.extend(urgent);
+        let some_left = !state.untold.is_empty();
         drop(state);
         others.into_iter().for_each(Untold::tell);
+        some_left
     }
 
     /// Ends all calls without a word, also those to come, but for those that were answered.
@@ -405,33 +423,33 @@ impl Future for Pump {
         pump.outbox.pump.register(cx.waker());
         pump.bells.task.register(cx.waker());
         pump.bells.set(Bells::AT_WORK);
-        if !pump.outbox.is_urgent() {
-            // Before a turn is asked for, so that it comes behind theirs.
-            pump.outbox.tell_all();
+        // Before a turn is asked for, so that it comes behind theirs, but behind what is urgent.
+        let mut to_tell = pump.outbox.lock().untold.len();
+        if !pump.outbox.leaves_at_once() {
+            pump.outbox.tell_first(std::mem::take(&mut to_tell));
         }
         let mut granted = false;
         loop {
             while pump.hand_over() {}
             let over = pump.bells.heard(Bells::TRAFFIC)
                 && pump.traffic.poll_unpin(&mut Context::from_waker(&pump.on_traffic)).is_ready();
+            pump.outbox.tell_first(std::mem::take(&mut to_tell));
             let received = pump.bells.heard(Bells::ANSWER) && pump.receive();
             if over {
                 return Poll::Ready(());
             }
             granted |= pump.granted.swap(false, Ordering::Relaxed);
-            if received && granted {
-                pump.outbox.tell_all_but_urgent();
-            } else if received && pump.outbox.tell_one_of(FEW) {
+            if received && !granted && pump.outbox.tell_one_of(FEW) {
                 // It is at work still.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             if !received && pump.bells.rest() {
-                if granted {
+                if !granted {
+                    pump.outbox.tell_all();
+                } else if pump.outbox.tell_all_but_urgent() {
                     // Woken once its thread has nothing else to do, unless something happens before.
                     let _ = pin!(yield_now()).poll(cx);
-                } else {
-                    pump.outbox.tell_all();
                 }
                 return Poll::Pending;
             }
@@ -688,6 +706,33 @@ pub(super) mod tests {
         let (_outbox, mut pump, [_, _, urgent], _server) = answered(GRANT).await;
         let Either::Left((told, _)) = select(urgent, &mut pump).await else { panic!("the connection ended") };
         assert!(told.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_was_answered_before_is_told_so_behind_an_urgent_call_whatever_comes_in_then() {
+        let (outbox, mut pump, mut verdicts, mut server) = answered("").await;
+        poll(&mut pump);
+        assert_eq!(told(&mut verdicts), 1);
+        let _release = post_urgently(&outbox, "RELEASE");
+        server.write_all(GRANT.as_bytes()).await.unwrap();
+        poll(&mut pump);
+        assert_eq!(told(&mut verdicts[1..]), 2);
+    }
+
+    #[tokio::test]
+    async fn where_many_are_under_way_an_urgent_call_waits_for_its_turn() {
+        let (outbox, mut pump, _, _server) = outbox().await;
+        let _under_way: Vec<_> = (0..=FEW)
+            .map(|_| {
+                let verdict = post_urgently(&outbox, "RELEASE");
+                poll(&mut pump);
+                verdict
+            })
+            .collect();
+        assert!(outbox.lock().batches.is_empty());
+        let _crowd: Vec<_> = (0..64).map(|_| post_urgently(&outbox, "RELEASE")).collect();
+        poll(&mut pump);
+        assert_eq!(outbox.lock().batches.len(), 1);
     }
 
     #[tokio::test]

@@ -246,8 +246,11 @@ fn set_aside(inner: &Inner, (last, count): (u64, u32)) -> Option<Block> {
 /// Sends a release by its route, and behind every unanswered claim of its id: on each connection that carried one and lives.
 /// Where such a connection is gone, the one by the route is the next.
 pub(super) async fn release_verb(inner: &Arc<Inner>, call: &ReleaseCall) -> Result<ReleaseReply, Error> {
-    let carriers = inner.book().carriers(call.claim);
-    let urgent = inner.book().is_contended(&call.resource, inner.world.now());
+    let now = inner.world.now();
+    let (carriers, urgent) = {
+        let book = inner.book();
+        (book.carriers(call.claim), book.is_contended(&call.resource, now))
+    };
     let mut others: Vec<Arc<Link>> = carriers.iter().filter_map(|id| inner.living(*id)).collect();
     let link = match inner.link(call.route) {
         Ok(link) => link,
