@@ -302,7 +302,9 @@ impl Outbox {
 
     /// Tells the first of those who were answered, so many.
     fn tell_first(&self, count: usize) {
-        (0..count).for_each(|_| drop(self.tell_one_of(0)));
+        for _ in 0..count {
+            self.tell_one_of(0);
+        }
     }
 
     /// Tells all who were answered.
