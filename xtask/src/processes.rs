@@ -1,6 +1,7 @@
 //! Runs commands within a limit of time, and finds and ends the processes that a test run left behind.
 
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
@@ -24,6 +25,14 @@ impl Outcome {
     pub fn success(&self) -> bool {
         self.status.is_some_and(|status| status.success())
     }
+}
+
+/// A command that an interrupt ends, even if we ignore it: a shell has what it starts in the background ignore it, and whatever is
+/// started by that inherits it, down to the processes to which tests send one.
+pub fn interruptible(program: &OsStr) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,QUIT").arg(program);
+    command
 }
 
 /// Runs `command` for `limit` at most; its stdout stays visible if `show`.
@@ -161,6 +170,15 @@ mod tests {
         assert_eq!(left.len(), 1);
         assert_eq!(left[0].pid, i32::try_from(child.id()).unwrap());
         assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn an_interrupt_is_heeded_also_by_what_a_shell_started_in_the_background() {
+        let heeds = interruptible("sh".as_ref());
+        let mut background = Command::new("sh");
+        background.args(["-c", "trap '' INT QUIT; \"$@\"; exit 0", "sh"]).arg(heeds.get_program()).args(heeds.get_args());
+        background.args(["-c", "kill -INT $$; echo heedless"]);
+        assert_eq!(String::from_utf8_lossy(&background.output().unwrap().stdout), "");
     }
 
     #[test]
