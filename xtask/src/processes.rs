@@ -27,11 +27,11 @@ impl Outcome {
     }
 }
 
-/// A command that an interrupt ends, even if we ignore it: a shell has what it starts in the background ignore it, and whatever is
-/// started by that inherits it, down to the processes to which tests send one.
-pub fn interruptible(program: &OsStr) -> Command {
+/// A command that heeds all signals, even those that we ignore: a shell has what it starts in the background ignore interrupts, and
+/// `nohup` hang-ups, and whatever is started by that inherits it, down to the processes to which tests send them.
+pub fn heedful(program: &OsStr) -> Command {
     let mut command = Command::new("env");
-    command.arg("--default-signal=INT,QUIT").arg(program);
+    command.arg("--default-signal").arg(program);
     command
 }
 
@@ -173,12 +173,14 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupt_is_heeded_also_by_what_a_shell_started_in_the_background() {
-        let heeds = interruptible("sh".as_ref());
-        let mut background = Command::new("sh");
-        background.args(["-c", "trap '' INT QUIT; \"$@\"; exit 0", "sh"]).arg(heeds.get_program()).args(heeds.get_args());
-        background.args(["-c", "kill -INT $$; echo heedless"]);
-        assert_eq!(String::from_utf8_lossy(&background.output().unwrap().stdout), "");
+    fn signals_are_heeded_also_by_what_a_shell_started_in_the_background() {
+        for signal in ["HUP", "INT", "QUIT"] {
+            let heeds = heedful("sh".as_ref());
+            let mut background = Command::new("sh");
+            background.args(["-c", "trap '' HUP INT QUIT; \"$@\"; exit 0", "sh"]).arg(heeds.get_program()).args(heeds.get_args());
+            background.args(["-c", "kill -$0 $$; echo heedless", signal]);
+            assert_eq!(String::from_utf8_lossy(&background.output().unwrap().stdout), "", "{signal}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Runner<'_> {
     }
 
     fn run_cargo(&self, group: &Group, filters: &[String], report: &mut Report) -> io::Result<(Tally, Vec<Process>)> {
-        let mut command = processes::interruptible(&cargo());
+        let mut command = processes::heedful(&cargo());
         command.args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(filters).current_dir(self.root);
         command.env("TMPDIR", self.place).env("LEASEHOLD_REQUIRE_SERVERS", "1");
         command.env("LEASEHOLD_FAULT_RUNS", self.faults.to_string()).env_remove("LEASEHOLD_URL");
