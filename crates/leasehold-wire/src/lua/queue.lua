@@ -143,7 +143,7 @@ local function withdraw(claim)
   return true
 end
 
--- Who stands in the way: rest of the lease in ms (-1: it has no end, -2: nobody), value of the lock's key.
+-- Who stands in the way, as busy or taken by another: 3, rest of the lease in ms (-1: it has no end, -2: nobody), value of the lock's key.
 local function obstacle()
   return { 3, call('PTTL', LOCK), call('GET', LOCK) or '' }
 end

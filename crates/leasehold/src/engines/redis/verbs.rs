@@ -204,7 +204,7 @@ async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why:
 
 async fn give_back(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<(), Fault> {
     let back = release(&inner.target.space, &call.resource, call.claim, Manner::Own { keep: Duration::ZERO });
-    release_on(link, &Arc::new(back), call.io_deadline, Care::default()).await.map(|_| ())
+    release_on(link, &back, call.io_deadline, Care::default()).await.map(|_| ())
 }
 
 pub(super) async fn renew_verb(inner: Arc<Inner>, call: RenewCall) -> Result<RenewReply, Error> {
@@ -293,7 +293,7 @@ fn forget_elsewhere(inner: &Arc<Inner>, claim: ClaimId) {
     inner.world.spawn(async move { drop(link.call(&call, io_deadline).await) });
 }
 
-async fn release_on(link: &Link, end: &Arc<Call>, io_deadline: Instant, care: Care) -> Result<Ended, Fault> {
+async fn release_on(link: &Link, end: &Call, io_deadline: Instant, care: Care) -> Result<Ended, Fault> {
     for _ in 0..MOST_CALLS {
         match released(link.call_with(end, io_deadline, care.clone()).await?)? {
             Ended::Again => {}
