@@ -296,10 +296,14 @@ fn hand_offs_and_leases_that_ran_out_are_counted() {
     let place = Place::new();
     let terminal = Terminal::start(top(&place));
     terminal.shows("no lock is held");
-    assert_eq!(code(&place.output(&["acquire", "a", "--ttl", "2s"])), 0);
-    let text = terminal.expect("a hand-off", |text| names(text) == ["a"] && !text.contains(" 0 hand-offs/s"));
-    assert!(!text.contains("ran out"), "{text}");
-    terminal.shows("· 1 ran out");
+    // A lease counts if a look falls into its last third, which on a busy machine not each does.
+    let is_counted = |_| {
+        assert_eq!(code(&place.output(&["acquire", "a", "--ttl", "3s"])), 0);
+        let text = terminal.expect("a hand-off", |text| names(text) == ["a"] && !text.contains(" 0 hand-offs/s"));
+        assert!(!text.contains("ran out"), "{text}");
+        terminal.shows("no lock is held").contains("· 1 ran out")
+    };
+    assert!((0..10).any(is_counted), "{}", terminal.text());
     assert_eq!(code(&place.output(&["acquire", "a", "--ttl", "10m"])), 0);
     let text = terminal.expect("the lock again", |text| names(text) == ["a"]);
     let column = text.lines().find_map(|line| line.find("RAN OUT")).unwrap();
