@@ -100,8 +100,8 @@ pub struct Obstacle {
 pub enum Claimed {
     /// It holds; the counter says so, and how many tokens were set aside behind it.
     Granted(u64, u32),
-    /// It has a place.
-    Queued(Obstacle),
+    /// It has a place, by an entry that was made then (µs on the server's clock).
+    Queued(Obstacle, u64),
     /// It has none.
     Busy(Obstacle),
     /// It was released or revoked before.
@@ -160,7 +160,7 @@ pub fn claimed(reply: Reply) -> Result<Claimed, Malformed> {
     Ok(match &reply {
         Reply::Int(4) => Claimed::Stale,
         Reply::Int(5) => Claimed::Again,
-        Reply::Bytes(text) => Claimed::Queued(queued(text).ok_or_else(|| malformed(&reply))?),
+        Reply::Bytes(text) => queued(text).ok_or_else(|| malformed(&reply))?,
         Reply::List(items) => match items.as_slice() {
             [Reply::Int(1), Reply::Int(counter), Reply::Int(spare)] => {
                 Claimed::Granted(u64::try_from(*counter).unwrap_or(0), u32::try_from(*spare).unwrap_or(0))
@@ -235,11 +235,12 @@ fn obstacle(items: &[Reply]) -> Option<Obstacle> {
     Some(obstacle_of(value, *left_ms))
 }
 
-/// Reads `<left_ms> <value>`.
-fn queued(text: &[u8]) -> Option<Obstacle> {
-    let at = text.iter().position(|byte| *byte == b' ')?;
-    let left_ms = std::str::from_utf8(&text[..at]).ok()?.parse().ok()?;
-    Some(obstacle_of(&text[at + 1..], left_ms))
+/// Reads `<left_ms> <made_us> <value>`.
+fn queued(text: &[u8]) -> Option<Claimed> {
+    let mut words = text.splitn(3, |byte| *byte == b' ');
+    let mut number = || std::str::from_utf8(words.next()?).ok()?.parse::<i64>().ok();
+    let (left_ms, made_us) = (number()?, u64::try_from(number()?).ok()?);
+    Some(Claimed::Queued(obstacle_of(words.next()?, left_ms), made_us))
 }
 
 fn obstacle_of(value: &[u8], left_ms: i64) -> Obstacle {
@@ -406,12 +407,12 @@ mod tests {
     fn who_is_queued_is_told_what_is_in_the_way_whatever_its_value() {
         let queued = |text: &str| claimed(bytes(text));
         let holder = Record::Held(CLAIM.parse().unwrap(), Duration::ZERO);
-        let told = |record, left| Ok(Claimed::Queued(Obstacle { record, left }));
-        let ours = format!("17 {CLAIM}+0");
+        let told = |record, left| Ok(Claimed::Queued(Obstacle { record, left }, 5));
+        let ours = format!("17 5 {CLAIM}+0");
         assert_eq!(queued(&ours), told(holder, Some(Duration::from_millis(17))));
-        assert_eq!(queued("-1 a b "), told(Record::Foreign(b"a b ".to_vec()), None));
-        assert_eq!(queued("-2 "), told(Record::Free, Some(Duration::ZERO)));
-        for other in ["", "17", "x y", " 17"] {
+        assert_eq!(queued("-1 5 a b "), told(Record::Foreign(b"a b ".to_vec()), None));
+        assert_eq!(queued("-2 5 "), told(Record::Free, Some(Duration::ZERO)));
+        for other in ["", "17", "17 5", "17 x y", "17 -5 y", " 17 5"] {
             assert!(queued(other).is_err(), "{other:?}");
         }
     }

@@ -80,30 +80,54 @@ fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
     value
 }
 
+/// What is known of a claim's entry in the queue of a resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Entry {
+    /// It has none.
+    #[default]
+    Absent,
+    /// It was made then, in µs on the server's clock. Nothing but that tells a server where it is, short of reading the queue.
+    Made(u64),
+    /// It may have one.
+    Unknown,
+}
+
+impl Entry {
+    fn text(self) -> Option<String> {
+        match self {
+            Entry::Absent => None,
+            Entry::Made(made_us) => Some(made_us.to_string()),
+            Entry::Unknown => Some("0".to_owned()),
+        }
+    }
+}
+
 /// An ask by script.
-pub fn claim(space: &Space, name: &ResourceName, claim: ClaimId, (terms, ask): (Terms, Ask)) -> Call {
-    let mut args = vec![
-        claim.to_string(),
-        millis(terms.ttl).to_string(),
-        millis(terms.lock_delay).to_string(),
-        ask.no.0.to_string(),
-        u8::from(ask.wait).to_string(),
-        micros(terms.place_life).to_string(),
-        micros(terms.place_margin).to_string(),
-    ];
-    args.extend((ask.spare > 0).then(|| ask.spare.to_string()));
+pub fn claim(space: &Space, name: &ResourceName, (claim, entry): (ClaimId, Entry), (terms, ask): (Terms, Ask)) -> Call {
+    let (life, margin) = (micros(terms.place_life), micros(terms.place_margin));
+    let mut place = format!("{claim} {} {life} {margin} {}", ask.no.0, millis(terms.lock_delay));
+    if ask.spare > 0 {
+        place += &format!(" {}", ask.spare);
+    }
+    let mut wait = u8::from(ask.wait).to_string();
+    if let Some(made) = entry.text() {
+        wait += &format!(" {made}");
+    }
+    let args = [place, wait, millis(terms.ttl).to_string()];
     call(&CLAIM, space.lock_and_queue(name), args)
 }
 
 /// A release or a withdrawal.
-pub fn release(space: &Space, name: &ResourceName, claim: ClaimId, manner: Manner) -> Call {
-    let words = match manner {
-        Manner::Own { keep } if keep.is_zero() => [None, None],
-        Manner::Own { keep } => [Some("keep".to_owned()), Some(millis(keep).to_string())],
-        Manner::Revoke => [Some("revoke".to_owned()), None],
-        Manner::RevokeNow => [Some("now".to_owned()), None],
+pub fn release(space: &Space, name: &ResourceName, (claim, entry): (ClaimId, Entry), manner: Manner) -> Call {
+    let (manner, keep) = match manner {
+        Manner::Own { keep } if keep.is_zero() => ("own", keep),
+        Manner::Own { keep } => ("keep", keep),
+        Manner::Revoke => ("revoke", Duration::ZERO),
+        Manner::RevokeNow => ("now", Duration::ZERO),
     };
-    let args = iter::once(record_value(claim, Duration::ZERO)).chain(words.into_iter().flatten());
+    let is_plain = manner == "own" && entry == Entry::Absent;
+    let words = (!is_plain).then(|| [manner.to_owned(), millis(keep).to_string()]);
+    let args = iter::once(record_value(claim, Duration::ZERO)).chain(words.into_iter().flatten()).chain(entry.text());
     call(&RELEASE, space.lock_and_queue(name), args)
 }
 
@@ -122,7 +146,7 @@ pub fn raise(space: &Space) -> Call {
 
 /// Reads one resource, with at most `most` waiters.
 pub fn inspect(keys: Keys, most: usize) -> Call {
-    call(&INSPECT, vec![keys.lock, keys.queue, keys.places], vec![most.to_string()])
+    call(&INSPECT, vec![keys.lock, keys.queue], vec![most.to_string()])
 }
 
 /// A claim as it stands in its client's registry.
@@ -261,10 +285,10 @@ mod tests {
         let change =
             Change { claim: id, age: Duration::ZERO, state: HoldState::Held, token: Token::new(0, 9), resource: name.clone() };
         let calls = [
-            claim(&space, &name, id, (terms(), ask)),
-            release(&space, &name, id, Manner::Own { keep: Duration::ZERO }),
-            release(&space, &name, id, Manner::Own { keep: Duration::from_secs(1) }),
-            release(&space, &name, id, Manner::Revoke),
+            claim(&space, &name, (id, Entry::Absent), (terms(), ask)),
+            release(&space, &name, (id, Entry::Absent), Manner::Own { keep: Duration::ZERO }),
+            release(&space, &name, (id, Entry::Made(7)), Manner::Own { keep: Duration::from_secs(1) }),
+            release(&space, &name, (id, Entry::Unknown), Manner::Revoke),
             renew(&space, &name, id, (terms(), 16)),
             raise(&space),
             inspect(space.keys(&name), 100),

@@ -14,7 +14,7 @@ pub use answer::{
     looked, native, released, renewed,
 };
 pub use call::{
-    Call, Change, Detach, HoldState, NativeClaim, claim, detach, forget, inspect, raise, registry, registry_claim,
+    Call, Change, Detach, Entry, HoldState, NativeClaim, claim, detach, forget, inspect, raise, registry, registry_claim,
     registry_field, release, renew,
 };
 pub use keys::{Keys, PrefixError, Space, slot};

@@ -5,7 +5,7 @@ mod support;
 
 use leasehold::{Client, Mutex, ResourceName};
 use leasehold_core::{ClaimId, Manner, Terms, Token};
-use leasehold_wire::{Change, HoldState, NativeClaim, Space, registry, release};
+use leasehold_wire::{Change, Entry, HoldState, NativeClaim, Space, registry, release};
 use redis::{Pipeline, cmd};
 use std::collections::HashMap;
 use std::time::Duration;
@@ -142,7 +142,7 @@ fn ours(server: &RedisServer) -> Pipeline {
         let claim = NativeClaim::new(&space, &name, (id, terms));
         batch.cmd("SET").arg(&claim.lock).arg(&claim.value).arg("NX").arg("PX").arg(claim.px_ms);
         batch.cmd("INCR").arg(claim.counter);
-        let call = release(&space, &name, id, Manner::Own { keep: Duration::ZERO });
+        let call = release(&space, &name, (id, Entry::Absent), Manner::Own { keep: Duration::ZERO });
         let hash = redis::Script::new(call.script.source).get_hash().to_owned();
         batch.cmd("EVALSHA").arg(hash).arg(call.keys().len()).arg(call.keys()).arg(call.args());
         if n == 0 {

@@ -6,7 +6,7 @@ mod support;
 use leasehold::engine::{Engine, RenewCall};
 use leasehold::{ClaimId, Want};
 use leasehold_core::{Ask, ReleaseReply, RenewReply, ReqNo};
-use leasehold_wire::{Call, Space, claim, release};
+use leasehold_wire::{Call, Entry, Space, claim, release};
 use rustix::event::{PollFd, PollFlags, epoll, poll};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -75,7 +75,7 @@ fn space() -> Space {
 
 fn ask(claim_id: ClaimId) -> Call {
     let ask = Ask { no: ReqNo(1), first: true, wait: true, spare: 0 };
-    claim(&space(), &name("r"), claim_id, (lasting(), ask))
+    claim(&space(), &name("r"), (claim_id, Entry::Absent), (lasting(), ask))
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_next_holder_is_written_to_before_the_releaser() {
     for bare in [&releaser, &next] {
         epoll::add(&set, &bare.stream, epoll::EventData::new_u64(bare.client), epoll::EventFlags::IN).unwrap();
     }
-    releaser.call(&release(&space(), &name("r"), releaser.claim(1), PLAIN));
+    releaser.call(&release(&space(), &name("r"), (releaser.claim(1), Entry::Absent), PLAIN));
     releaser.is_written_to();
     next.is_written_to();
     let mut events = [epoll::Event { flags: epoll::EventFlags::IN, data: epoll::EventData::new_u64(0) }; 4];
@@ -129,11 +129,11 @@ async fn who_waited_releases_by_the_connection_that_hears_though_its_second_ask_
     for round in 0..20 {
         // It asks twice where it meets the other for the first time.
         let text = format!("met for the first time {round}");
-        let (key, places) = (space().lock(&name(&text)), space().keys(&name(&text)).places);
+        let (key, queue) = (space().lock(&name(&text)), space().keys(&name(&text)).queue);
         let held = one.mutex(&*text).unwrap().acquire().await.unwrap();
         let waiter = other.mutex(&*text).unwrap();
         let waiting = tokio::spawn(async move { waiter.acquire().await });
-        eventually("it waits", || server.query::<u64>(&["EXISTS", &places]) == 1).await;
+        eventually("it waits", || server.query::<u64>(&["EXISTS", &queue]) == 1).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         held.release().await.unwrap();
         releaser_of(&mut monitor, &key);
@@ -150,7 +150,7 @@ async fn who_waited_releases_by_the_connection_that_hears_though_its_second_ask_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_renewal_finds_queue_places_and_counter_whatever_the_name_and_prefix() {
+async fn a_renewal_finds_queue_and_counter_whatever_the_name_and_prefix() {
     let server = RedisServer::start();
     for prefix in ["leasehold:", "", "app:", "{app}:"] {
         let url = format!("{}?prefix={}", server.url(), prefix.replace('{', "%7B").replace('}', "%7D"));

@@ -1,11 +1,13 @@
 
 -- claim.lua, its second half: the decision.
-local id, ttl, delay, ask = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local new, ttl = read_place('0 ' .. ARGV[1]), tonumber(ARGV[3])
+local id, delay = new.claim, new.delay
+local waits, told = match(ARGV[2], '^(%d) ?(%d*)$')
 
 local function hold(value)
-  local token, spare = take_token(tonumber(ARGV[8]) or 0)
+  local token, spare = take_token(new.spare)
   call('SET', LOCK, value, 'PX', format('%.0f', ttl + delay))
-  withdraw(id)
+  withdraw(id, told)
   return { 1, token, spare }
 end
 
@@ -15,35 +17,25 @@ local function refresh(left, kept)
   if delay > kept then call('SET', LOCK, marked(id, delay), 'KEEPTTL') end
   local whole = math.max(left - kept, ttl) + math.max(delay, kept)
   if whole ~= left then call('PEXPIRE', LOCK, format('%.0f', whole)) end
-  withdraw(id)
+  withdraw(id, told)
   return { 1, token, 0 }
 end
 
--- Enters the queue or refreshes the place in it, which keeps the latest end and the largest number.
+-- Enters the queue or refreshes the place in it, which keeps the latest end and the largest number. When the entry was made.
 local function queue_up()
-  local till, last, no = now() + tonumber(ARGV[6]), ask, ask
-  local place = place_of(id)
-  if place and place.till > now() then
-    no = place.no
-    if place.till > till then till = place.till end
-    if tonumber(place.ask) > tonumber(ask) then last = place.ask end
+  local place = find(id, told)
+  if place and place.till <= now() then
+    take_out(place)
+    place = nil
   end
-  local text = no .. ' ' .. last .. ' ' .. format('%.0f', till) .. ' ' .. ARGV[7] .. ' ' .. ARGV[3]
-  if ARGV[8] then text = text .. ' ' .. ARGV[8] end
-  call('HSET', PLACES, id, text)
-  local entry, alone = no .. ' ' .. id, false
-  local entered = place and place.no == no
-  if not entered then alone = call('RPUSH', QUEUE, entry) == 1 end
-  if not live_until(QUEUE, till) then
-    alone = call('RPUSH', QUEUE, entry) == 1
-    live_until(QUEUE, till)
+  local made, ask, till = now(), new.ask, now() + new.till
+  if place then
+    made, ask, till = place.made, math.max(place.ask, ask), math.max(place.till, till)
   end
-  -- The queue went without its places: nobody would find those, so their claims enter anew by their next asks.
-  if alone then
-    call('DEL', PLACES)
-    call('HSET', PLACES, id, text)
-  end
-  live_until(PLACES, till)
+  local entry = format('%016.0f %s %.0f %.0f ', made, id, ask, till - made) .. match(ARGV[1], '^%x+ %d+ %d+ (.*)$')
+  if place then call('LSET', QUEUE, place.at, entry) else call('RPUSH', QUEUE, entry) end
+  live_until(QUEUE, till)
+  return made
 end
 
 local mark, holder, kept = read(value or '')
@@ -56,15 +48,15 @@ end
 if not value then
   -- Without a queue nothing is written before the counter: with memory short, a new hold is refused.
   if call('EXISTS', QUEUE) == 0 then return hold(delay == 0 and id .. '+' or marked(id, delay)) end
-  local claim, place, cut_short = take_first(id)
+  local place, cut_short = take_first(id)
   if cut_short then return 5 end
-  if not claim or claim == id then return hold(marked(id, delay)) end
-  promote(claim, place)
+  if not place or place.claim == id then return hold(marked(id, delay)) end
+  promote(place)
 end
-if ARGV[5] ~= '1' then
-  withdraw(id)
+if waits ~= '1' then
+  withdraw(id, told)
   return obstacle()
 end
-queue_up()
+local made = queue_up()
 if holder and value == holder .. '+' then call('APPEND', LOCK, '0') end
-return format('%d', call('PTTL', LOCK)) .. ' ' .. (call('GET', LOCK) or '')
+return format('%d %.0f ', call('PTTL', LOCK), made) .. (call('GET', LOCK) or '')

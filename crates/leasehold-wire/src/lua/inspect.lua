@@ -1,5 +1,5 @@
 -- inspect.lua: reads who holds and who waits.
--- KEYS    1 lock, 2 queue, 3 places
+-- KEYS    1 lock, 2 queue
 -- ARGV    1 most waiters to read
 -- returns {value or '', left_ms (-1: no end, -2: nobody), now_us, {claim, left_us, …}}
 -- O(waiters read). Writes nothing.
@@ -7,13 +7,10 @@ local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local waiters = {}
 for _, entry in ipairs(redis.call('LRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1)) do
-  local claim = string.sub(entry, -32)
-  local place = redis.call('HGET', KEYS[3], claim)
-  local no, till
-  if place then no, till = string.match(place, '^(%d+) %d+ (%d+) ') end
-  if no == string.sub(entry, 1, -34) and tonumber(till) > now then
+  local made, claim, life = string.match(entry, '^(%d+) (%x+) %d+ (%d+) ')
+  if made and made + life > now then
     waiters[#waiters + 1] = claim
-    waiters[#waiters + 1] = tonumber(till) - now
+    waiters[#waiters + 1] = made + life - now
   end
 end
 return { redis.call('GET', KEYS[1]) or '', redis.call('PTTL', KEYS[1]), now, waiters }

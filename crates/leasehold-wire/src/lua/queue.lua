@@ -1,9 +1,10 @@
 
 -- queue.lua: what claim, release and renew share: the queue of a resource and the grant to its first waiter.
--- Put into the scripts that need it, behind their first half, which names call, LOCK, QUEUE, PLACES, COUNTER (keys) and
--- CHANNELS (what a client's channel begins with).
--- An entry of the queue is "<number of the ask that entered it> <claim>"; a place is
--- "<number at entry> <last ask> <until_us> <margin_us> <delay_ms>", and " <spare>" if the grant is to bring spare tokens. An entry without a place of the same number is dead.
+-- Put into the scripts that need it, behind their first half, which names call, LOCK, QUEUE, COUNTER (keys) and CHANNELS (what a
+-- client's channel begins with).
+-- An entry of the queue is "<made_us> <claim> <last ask> <life_us> <margin_us> <delay_ms>", and " <spare>" if the grant is to
+-- bring spare tokens. It is a claim's place for its life from when it was made; later asks lengthen that where it stands. The
+-- entries are in the order they were made in, by which those are found again that do not come first.
 local match, sub, format, floor = string.match, string.sub, string.format, math.floor
 
 local now_us
@@ -15,25 +16,20 @@ local function now()
   return now_us
 end
 
-local function place_of(claim)
-  local text = call('HGET', PLACES, claim)
-  if not text then return nil end
-  local no, ask, till, margin, delay, spare = match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$')
-  if not no then return nil end
+local function read_place(entry)
+  local made, claim, ask, life, margin, delay, spare = match(entry, '^(%d+) (%x+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$')
+  if not made then return nil end
   return {
-    no = no, ask = ask, till = tonumber(till), margin = tonumber(margin), delay = tonumber(delay), spare = tonumber(spare) or 0,
+    claim = claim, made = tonumber(made), ask = tonumber(ask), till = made + life, margin = tonumber(margin),
+    delay = tonumber(delay), spare = tonumber(spare) or 0,
   }
 end
 
--- Lets `key` live until `till` (µs) at least, never shorter than it would; false if there is no such key.
+-- Lets `key` live until `till` (µs) at least, never shorter than it would.
 local function live_until(key, till)
   local at = format('%.0f', floor(till / 1000) + 1)
-  if call('PEXPIREAT', key, at, 'GT') == 1 then return true end
-  local left = call('PTTL', key)
-  if left == -2 then return false end
   -- GT takes a key without an end for one that never ends.
-  if left == -1 then call('PEXPIREAT', key, at) end
-  return true
+  if call('PEXPIREAT', key, at, 'GT') == 0 and call('PTTL', key) == -1 then call('PEXPIREAT', key, at) end
 end
 
 -- The value of a lock is "<claim>+". Where somebody may wait, or a delay is behind the lease, "<delay_ms>" follows, also for
@@ -50,47 +46,92 @@ local function read(value)
   if claim and #claim == 32 then return mark, claim, tonumber(delay) or 0 end
 end
 
-local function is_dead(entry)
-  local place = place_of(sub(entry, -32))
-  return not place or place.no ~= sub(entry, 1, -34)
+-- Takes a place out that was found, from the nearer end.
+local function take_out(place)
+  call('LREM', QUEUE, place.at * 2 < call('LLEN', QUEUE) and 1 or -1, place.entry)
+end
+
+local function place_at(at, entry)
+  local place = read_place(entry)
+  place.at, place.entry = at, entry
+  return place
+end
+
+-- The place of `claim`, whose entry may have been `made` at any time: O(entries). There may be two, of asks of which the first
+-- arrived last; only the first entry stays.
+local function search(claim)
+  local entries, first = call('LRANGE', QUEUE, 0, -1), nil
+  for at = #entries, 1, -1 do
+    if sub(entries[at], 18, 49) == claim and read_place(entries[at]) then
+      if first then take_out(first) end
+      first = place_at(at - 1, entries[at])
+    end
+  end
+  return first
+end
+
+-- The place of `claim`, whose entry was `made` then, if at all ('0': not known when); nil if it has none. O(log entries): first by
+-- guesses as if all had come evenly, then by halves. After the clock went back, entries are not in the order of their times until
+-- the older ones are gone. Where that shows at the ends, they are all read; else a claim may not be found, enter once more, and
+-- leave an entry behind, which nobody lengthens and which ends with its life.
+local function find(claim, made)
+  if not made or made == '' then return nil end
+  if made == '0' then return search(claim) end
+  made = tonumber(made)
+  local function made_at(at) return tonumber(sub(call('LINDEX', QUEUE, at), 1, 16)) or 0 end
+  local low, high, guesses = 0, call('LLEN', QUEUE) - 1, 0
+  if high < 0 then return nil end
+  local earliest, latest = made_at(low), made_at(high)
+  if earliest > latest then return search(claim) end
+  while low <= high and earliest <= made and made <= latest do
+    guesses = guesses + 1
+    local share = guesses < 5 and latest > earliest and (made - earliest) / (latest - earliest) or 0.5
+    local at = low + floor((high - low) * share)
+    local entry = call('LINDEX', QUEUE, at)
+    local its = tonumber(sub(entry, 1, 16)) or 0
+    if its == made then return sub(entry, 18, 49) == claim and read_place(entry) and place_at(at, entry) or nil end
+    if its < made then
+      low, earliest = at + 1, its
+    else
+      high, latest = at - 1, its
+    end
+  end
+end
+
+-- Gives up the place of `claim`, whose entry was `made` then; false if it has none.
+local function withdraw(claim, made)
+  local place = find(claim, made)
+  if not place then return false end
+  take_out(place)
+  return true
 end
 
 -- Takes the first waiter out of the queue that may be granted: nil if there is none. Second result: true if the work
 -- was cut short. A waiter with less than its margin left keeps its place, unless it is `asker`, whose ask is just here.
--- `popped` is an entry that was taken out before, if any.
+-- `popped` is an entry that was taken out before, if any. Of `leaver`, which gives back, entries are dead.
 -- O(1) and one step for each dead or late entry passed, at most 100 of each: behind so many late ones it is as if nobody
 -- waited, and they are granted by their next asks.
-local function take_first(asker, popped)
-  local late, late_until, dead, claim, place = {}, 0, 0, nil, nil
+local function take_first(asker, popped, leaver)
+  local late, late_until, dead, first = {}, 0, 0, nil
   while dead < 100 and #late < 100 do
     local entry = popped or call('LPOP', QUEUE)
     popped = nil
     if not entry then break end
-    local who = sub(entry, -32)
-    local its = place_of(who)
-    if not its or its.no ~= sub(entry, 1, -34) then
+    local place = read_place(entry)
+    if not place or place.till <= now() or place.claim == leaver then
       dead = dead + 1
-    elseif its.till <= now() then
-      call('HDEL', PLACES, who)
-      dead = dead + 1
-    elseif who == asker or its.till - now() >= its.margin then
-      call('HDEL', PLACES, who)
-      claim, place = who, its
+    elseif place.claim == asker or place.till - now() >= place.margin then
+      first = place
       break
     else
       late[#late + 1] = entry
-      if its.till > late_until then late_until = its.till end
+      if place.till > late_until then late_until = place.till end
     end
   end
   for i = #late, 1, -1 do call('LPUSH', QUEUE, late[i]) end
-  -- Where all were taken out, the queue began anew, and never ends before the places. The clock goes on while a script runs, so
-  -- it is read anew, and behind what is left of them.
-  if #late > 0 then
-    local left = call('PTTL', PLACES)
-    now_us = nil
-    live_until(QUEUE, math.max(late_until, now() + left * 1000))
-  end
-  return claim, place, not claim and dead >= 100
+  -- Where all were taken out, the queue began anew.
+  if #late > 0 then live_until(QUEUE, late_until) end
+  return first, not first and dead >= 100
 end
 
 local function tell(claim, text)
@@ -108,39 +149,10 @@ local function take_token(spare)
 end
 
 -- Makes a waiter the holder for the rest of its place. The counter first: if it fails, nothing is granted.
-local function promote(claim, place)
+local function promote(place)
   local token, spare = take_token(place.spare)
-  call('SET', LOCK, claim .. '+' .. place.delay, 'PXAT', format('%.0f', floor(place.till / 1000) + place.delay))
-  tell(claim, 'granted ' .. claim .. ' ' .. place.ask .. ' ' .. format('%.0f', token) .. ' ' .. spare)
-end
-
--- Drops the dead entries, in order of the rest. O(entries), at most once per as many withdrawals.
-local function compact()
-  local entries, living = call('LRANGE', QUEUE, 0, -1), {}
-  for _, entry in ipairs(entries) do
-    if not is_dead(entry) then living[#living + 1] = entry end
-  end
-  local left = call('PTTL', QUEUE)
-  call('DEL', QUEUE)
-  for _, entry in ipairs(living) do call('RPUSH', QUEUE, entry) end
-  if left > 0 then call('PEXPIRE', QUEUE, left) end
-end
-
--- Gives up the place of `claim`; false if it has none. O(1) amortised.
-local function withdraw(claim)
-  if call('HDEL', PLACES, claim) == 0 then return false end
-  local living = call('HLEN', PLACES)
-  if living == 0 then
-    call('DEL', QUEUE)
-    return true
-  end
-  for _ = 1, 100 do
-    local last = call('LINDEX', QUEUE, -1)
-    if not last or not is_dead(last) then break end
-    call('RPOP', QUEUE)
-  end
-  if call('LLEN', QUEUE) - living > living + 64 then compact() end
-  return true
+  call('SET', LOCK, marked(place.claim, place.delay), 'PXAT', format('%.0f', floor(place.till / 1000) + 1 + place.delay))
+  tell(place.claim, format('granted %s %.0f %.0f %d', place.claim, place.ask, token, spare))
 end
 
 -- Who stands in the way, as busy or taken by another: 3, rest of the lease in ms (-1: it has no end, -2: nobody), value of the lock's key.

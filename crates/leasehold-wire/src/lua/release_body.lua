@@ -5,10 +5,10 @@ local taken_away = manner == 'revoke' or manner == 'now'
 
 -- Passes the lock on; 5 if the work was cut short, else 1.
 local function pass_on()
-  local claim, place, cut_short = take_first(nil, entry)
+  local place, cut_short = take_first(nil, entry, id)
   if cut_short then return 5 end
-  if claim then
-    promote(claim, place)
+  if place then
+    promote(place)
   else
     call('DEL', LOCK)
   end
@@ -37,7 +37,7 @@ local held = holder == id
 local told = held and manner == 'now'
 if told then call('PUBLISH', CHANNELS .. sub(id, 1, 16), 'revoked ' .. id) end
 -- A holder has a place too if it asked again while only its delay was left.
-local waited = withdraw(id)
+local waited = withdraw(id, ARGV[4])
 if held then
   if end_hold() == 5 then return 5 end
 elseif not value and call('EXISTS', QUEUE) == 1 then

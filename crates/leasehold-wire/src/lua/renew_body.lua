@@ -1,5 +1,5 @@
 
 -- renew.lua, its second half: the hold ran out while others wait, so the first of them is next.
-local claim, place = take_first(nil)
-if claim then promote(claim, place) end
+local place = take_first(nil)
+if place then promote(place) end
 return 0

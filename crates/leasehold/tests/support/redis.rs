@@ -7,6 +7,7 @@ use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
 use leasehold_wire::Space;
 use redis::{Connection, FromRedisValue};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -39,7 +40,7 @@ impl Store for Fixture {
 
     fn residue<'a>(&'a self, resource: &'a ResourceName) -> Pending<'a, Vec<String>> {
         let keys = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(resource);
-        let left = [keys.lock, keys.queue, keys.places].into_iter().filter(|key| self.server.query::<u32>(&["EXISTS", key]) > 0);
+        let left = [keys.lock, keys.queue].into_iter().filter(|key| self.server.query::<u32>(&["EXISTS", key]) > 0);
         let left = left.collect();
         Box::pin(async { left })
     }
@@ -176,4 +177,24 @@ fn spawn(port: u16, dir: &TempDir, options: &[String]) -> Child {
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.arg("--dir").arg(dir.path()).args(options).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("redis-server is installed")
+}
+
+/// How often each command was called, by clients and by scripts.
+pub fn requests(server: &RedisServer) -> HashMap<String, u64> {
+    let text: String = server.query(&["INFO", "commandstats"]);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="));
+    lines.map(|(name, rest)| (name.to_owned(), rest.split(',').next().unwrap().parse().unwrap())).collect()
+}
+
+pub fn count(requests: &HashMap<String, u64>, command: &str) -> u64 {
+    requests.get(command).copied().unwrap_or(0)
+}
+
+/// Keys that are not the counter's nor a registry's.
+pub fn residue(server: &RedisServer) -> Vec<String> {
+    let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
+    let clients = space.clients();
+    let keys: Vec<String> = server.query(&["KEYS", "*"]);
+    let ours = |key: &String| *key == space.counter() || key.starts_with(clients.trim_end_matches('s'));
+    keys.into_iter().filter(|key| !ours(key)).collect()
 }

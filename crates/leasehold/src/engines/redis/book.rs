@@ -1,8 +1,8 @@
 //! What an engine remembers of its own claims: which are unanswered, where contention was met, who holds and waits.
 
 use super::link::LinkId;
-use leasehold_core::{ClaimId, Instant, ResourceName, Token};
-use leasehold_wire::{Change, HoldState};
+use leasehold_core::{ClaimId, Instant, ReqNo, ResourceName, Token};
+use leasehold_wire::{Change, Entry, HoldState};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -35,6 +35,11 @@ struct Known {
     token: Option<Token>,
     life: Duration,
     until: Instant,
+    /// Of the queue. Unknown as long as an ask by script is unanswered.
+    entry: Entry,
+    /// Its last ask by script, and the last that it was told a grant for.
+    asked: ReqNo,
+    granted: ReqNo,
     /// How the registry names it.
     written: Option<(HoldState, Option<Token>)>,
 }
@@ -51,14 +56,30 @@ pub(super) struct Delta {
 }
 
 impl Book {
-    /// A claim is about to be handed to a connection: from now on a release must go out behind it. True if it should ask by
-    /// script.
-    pub(super) fn sent(&mut self, claim: ClaimId, by: LinkId, about: (&ResourceName, Duration, Instant)) -> bool {
+    /// A claim is about to be handed to a connection, for the `first` time or again: from now on a release must go out behind it.
+    /// True if it should ask by script.
+    pub(super) fn sent(
+        &mut self,
+        (claim, first): (ClaimId, bool),
+        by: LinkId,
+        about: (&ResourceName, Duration, Instant),
+    ) -> bool {
         let (resource, life, now) = about;
         self.unanswered.entry(claim).or_default().push(by);
         let until = now + life;
-        let fresh = || Known { resource: resource.clone(), since: now, state: None, token: None, life, until, written: None };
-        self.known.entry(claim).or_insert_with(fresh);
+        self.known.entry(claim).or_insert_with(|| Known {
+            resource: resource.clone(),
+            since: now,
+            state: None,
+            token: None,
+            life,
+            until,
+            // Of a later ask than the first nothing is known any more.
+            entry: if first { Entry::Absent } else { Entry::Unknown },
+            asked: ReqNo(0),
+            granted: ReqNo(0),
+            written: None,
+        });
         self.is_contended(resource, now)
     }
 
@@ -97,6 +118,42 @@ impl Book {
             carriers.retain(|carrier| carrier.side != link.side || carrier.generation > link.generation);
             !carriers.is_empty()
         });
+    }
+
+    /// What is known of a claim's entry in the queue.
+    pub(super) fn entry(&self, claim: ClaimId) -> Entry {
+        let known = self.known.get(&claim).map_or(Entry::Unknown, |known| known.entry);
+        if self.unanswered.contains_key(&claim) { Entry::Unknown } else { known }
+    }
+
+    /// A claim was handed to a connection, to be asked for by script: what is known of its entry, which from now on it may have.
+    pub(super) fn asks(&mut self, claim: ClaimId, no: ReqNo) -> Entry {
+        let overtakes = self.unanswered.get(&claim).is_some_and(|carriers| carriers.len() > 1);
+        let Some(known) = self.known.get_mut(&claim) else { return Entry::Unknown };
+        known.asked = no;
+        let entry = std::mem::replace(&mut known.entry, Entry::Unknown);
+        if overtakes { Entry::Unknown } else { entry }
+    }
+
+    /// An ask by script was answered: the claim had this entry then.
+    pub(super) fn has(&mut self, claim: ClaimId, no: ReqNo, entry: Entry) {
+        let Some(known) = self.known.get_mut(&claim) else { return };
+        known.entry = match (known.entry, entry) {
+            // A grant took it out.
+            (_, Entry::Made(_)) if known.granted >= no => Entry::Absent,
+            // Two asks have made one each, of which the first arrived last.
+            (Entry::Made(one), Entry::Made(other)) if one != other => Entry::Unknown,
+            _ => entry,
+        };
+    }
+
+    /// A claim was granted out of the queue, by an ask and all before it. A later ask tells by its answer how it stands.
+    pub(super) fn left_queue(&mut self, claim: ClaimId, by: ReqNo) {
+        let Some(known) = self.known.get_mut(&claim) else { return };
+        known.granted = known.granted.max(by);
+        if known.entry != Entry::Unknown && known.asked <= by {
+            known.entry = Entry::Absent;
+        }
     }
 
     /// True if others may wait for `resource`.
@@ -239,11 +296,11 @@ mod tests {
     fn a_claim_stays_unanswered_on_each_connection_that_carried_it_until_a_release_goes_out_behind_it() {
         let mut book = Book::default();
         let (old, new) = (link(Side::Caller, 1), link(Side::Driver, 2));
-        book.sent(CLAIM, old, (&name(), LIFE, NOW));
-        book.sent(CLAIM, new, (&name(), LIFE, NOW));
+        book.sent((CLAIM, true), old, (&name(), LIFE, NOW));
+        book.sent((CLAIM, true), new, (&name(), LIFE, NOW));
         book.answered(CLAIM, new);
         assert_eq!(book.carriers(CLAIM), [old]);
-        book.sent(CLAIM, new, (&name(), LIFE, NOW));
+        book.sent((CLAIM, true), new, (&name(), LIFE, NOW));
         book.settled(CLAIM, &[old]);
         assert_eq!(book.carriers(CLAIM), [new]);
     }
@@ -252,9 +309,9 @@ mod tests {
     fn a_connection_that_ended_leaves_no_unanswered_claims_behind() {
         let mut book = Book::default();
         let (old, new) = (link(Side::Driver, 1), link(Side::Driver, 3));
-        book.sent(CLAIM, old, (&name(), LIFE, NOW));
-        book.sent(CLAIM, new, (&name(), LIFE, NOW));
-        book.sent(ClaimId::new(1, 3), old, (&name(), LIFE, NOW));
+        book.sent((CLAIM, true), old, (&name(), LIFE, NOW));
+        book.sent((CLAIM, true), new, (&name(), LIFE, NOW));
+        book.sent((ClaimId::new(1, 3), true), old, (&name(), LIFE, NOW));
         book.ended(old);
         assert_eq!(book.carriers(CLAIM), [new]);
         assert_eq!(book.unanswered.len(), 1);
@@ -264,16 +321,67 @@ mod tests {
     fn contention_is_remembered_for_a_while() {
         let mut book = Book::default();
         let by = link(Side::Caller, 1);
-        assert!(!book.sent(CLAIM, by, (&name(), LIFE, NOW)));
+        assert!(!book.sent((CLAIM, true), by, (&name(), LIFE, NOW)));
         book.met_contention(&name(), NOW);
-        assert!(book.sent(CLAIM, by, (&name(), LIFE, NOW)));
-        assert!(!book.sent(CLAIM, by, (&name(), LIFE, NOW + CONTENDED_FOR)));
+        assert!(book.sent((CLAIM, true), by, (&name(), LIFE, NOW)));
+        assert!(!book.sent((CLAIM, true), by, (&name(), LIFE, NOW + CONTENDED_FOR)));
+    }
+
+    /// An ask by script whose answer says that it is queued by this entry; what the ask tells of its entry.
+    fn queued(book: &mut Book, (no, made): (u32, u64)) -> Entry {
+        let by = link(Side::Driver, 1);
+        book.sent((CLAIM, no == 1), by, (&name(), LIFE, NOW));
+        let told = book.asks(CLAIM, ReqNo(no));
+        assert_eq!(book.entry(CLAIM), Entry::Unknown, "while the ask is under way");
+        book.has(CLAIM, ReqNo(no), Entry::Made(made));
+        book.answered(CLAIM, by);
+        told
+    }
+
+    #[test]
+    fn an_entry_is_known_by_the_answer_to_an_ask_until_a_grant_takes_it_out() {
+        let mut book = Book::default();
+        assert_eq!(book.entry(CLAIM), Entry::Unknown, "of a claim that others made");
+        assert_eq!(queued(&mut book, (1, 7)), Entry::Absent);
+        assert_eq!(book.entry(CLAIM), Entry::Made(7));
+        assert_eq!(queued(&mut book, (2, 7)), Entry::Made(7));
+        book.left_queue(CLAIM, ReqNo(2));
+        assert_eq!(book.entry(CLAIM), Entry::Absent);
+        // It did not hold for long.
+        assert_eq!(queued(&mut book, (3, 9)), Entry::Absent);
+        book.left_queue(CLAIM, ReqNo(2));
+        assert_eq!(book.entry(CLAIM), Entry::Made(9), "the word of the grant before comes late");
+    }
+
+    #[test]
+    fn an_entry_that_a_grant_took_out_is_none_though_the_answer_is_told_behind_it() {
+        let (mut book, by) = (Book::default(), link(Side::Caller, 1));
+        book.sent((CLAIM, true), by, (&name(), LIFE, NOW));
+        book.asks(CLAIM, ReqNo(1));
+        book.left_queue(CLAIM, ReqNo(1));
+        book.has(CLAIM, ReqNo(1), Entry::Made(7));
+        book.answered(CLAIM, by);
+        assert_eq!(book.entry(CLAIM), Entry::Absent);
+    }
+
+    #[test]
+    fn an_entry_is_unknown_while_an_ask_is_unanswered_and_where_nothing_is_remembered() {
+        let (mut book, by) = (Book::default(), link(Side::Caller, 1));
+        book.sent((CLAIM, true), by, (&name(), LIFE, NOW));
+        assert_eq!(book.asks(CLAIM, ReqNo(1)), Entry::Absent);
+        assert_eq!(queued(&mut book, (2, 7)), Entry::Unknown, "the first may arrive behind it");
+        assert_eq!(book.entry(CLAIM), Entry::Unknown, "or has by now");
+        book.has(CLAIM, ReqNo(1), Entry::Made(8));
+        book.answered(CLAIM, by);
+        assert_eq!(book.entry(CLAIM), Entry::Unknown, "there may be two");
+        book.over(CLAIM);
+        assert_eq!(queued(&mut book, (3, 9)), Entry::Unknown, "it asked before");
     }
 
     #[test]
     fn a_claim_that_comes_and_goes_between_two_writes_is_never_written() {
         let mut book = Book::default();
-        book.sent(CLAIM, link(Side::Caller, 1), (&name(), LIFE, NOW));
+        book.sent((CLAIM, true), link(Side::Caller, 1), (&name(), LIFE, NOW));
         assert!(book.stands(CLAIM, HoldState::Held, None, NOW));
         assert!(!book.over(CLAIM));
         let delta = book.delta(NOW, false);
@@ -283,7 +391,7 @@ mod tests {
     #[test]
     fn what_was_written_is_taken_back_when_it_is_over() {
         let mut book = Book::default();
-        book.sent(CLAIM, link(Side::Caller, 1), (&name(), LIFE, NOW));
+        book.sent((CLAIM, true), link(Side::Caller, 1), (&name(), LIFE, NOW));
         book.stands(CLAIM, HoldState::Held, None, NOW);
         assert_eq!(book.delta(NOW, false).changes.len(), 1);
         assert!(book.delta(NOW, false).changes.is_empty());

@@ -277,6 +277,7 @@ impl Inner {
                 let floor = self.floor.load(Ordering::Acquire);
                 match Token::new(0, counter).filter(|token| token.counter() >= floor) {
                     Some(token) => {
+                        self.book().left_queue(claim, ask);
                         self.stands(claim, HoldState::Held, Some(token));
                         self.tell(Notice::Granted(Grant { claim, token, spare, bound: Bound::FromAsk(ask) }));
                         return true;

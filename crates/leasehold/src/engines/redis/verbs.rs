@@ -12,7 +12,7 @@ use leasehold_core::{
     Block, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, Token, Want,
 };
 use leasehold_wire::{
-    Call, Claimed, Detach, Ended, HoldState, Native, NativeClaim, Obstacle, Record, Reply, claim, claimed, detach, forget,
+    Call, Claimed, Detach, Ended, Entry, HoldState, Native, NativeClaim, Obstacle, Record, Reply, claim, claimed, detach, forget,
     native, release, released, renew, renewed,
 };
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(super) async fn claim_verb(inner: &Arc<Inner>, call: &ClaimCall) -> Result<C
     let link = inner.link(call.route)?;
     let now = inner.world.now();
     let life = call.terms.ttl + call.terms.lock_delay;
-    let contended = inner.book().sent(call.claim, link.id, (&call.resource, life, now));
+    let contended = inner.book().sent((call.claim, call.ask.first), link.id, (&call.resource, life, now));
     let result = if call.ask.first && !contended {
         ask_natively(inner, &link, call).await
     } else {
@@ -98,6 +98,8 @@ fn settle_claim(inner: &Inner, (claim, by): (ClaimId, LinkId), call: &ClaimCall,
     let wake = match result {
         Ok(ClaimReply::Granted(grant)) => book.stands(claim, HoldState::Held, Some(grant.token), now),
         Ok(ClaimReply::Queued(_)) => book.stands(claim, HoldState::Waiting, None, now),
+        // Told by native commands: it asks at once by script, if it did not already.
+        Ok(ClaimReply::Busy(_)) if call.ask.wait => false,
         Ok(ClaimReply::Busy(_) | ClaimReply::Stale) => book.over(claim),
         Err(_) => call.ask.first && book.over(claim),
     };
@@ -145,17 +147,20 @@ async fn look_at_holder(link: &Link, lock: &str, io_deadline: Instant) -> Result
 
 async fn ask_by_script(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
     let space = &inner.target.space;
-    let ask = claim(space, &call.resource, call.claim, (call.terms, call.ask));
+    let entry = inner.book().asks(call.claim, call.ask.no);
+    let ask = claim(space, &call.resource, (call.claim, entry), (call.terms, call.ask));
     for _ in 0..MOST_CALLS {
-        return Ok(match claimed(link.call(&ask, call.io_deadline).await?)? {
-            Claimed::Granted(counter, spare) => granted(inner, call, (counter, spare)),
-            Claimed::Queued(obstacle) => Outcome::Reply(ClaimReply::Queued(contention(&obstacle))),
-            Claimed::Busy(obstacle) => Outcome::Reply(ClaimReply::Busy(contention(&obstacle))),
-            Claimed::Stale => Outcome::Reply(ClaimReply::Stale),
+        let (outcome, entry) = match claimed(link.call(&ask, call.io_deadline).await?)? {
+            Claimed::Granted(counter, spare) => (granted(inner, call, (counter, spare)), Entry::Absent),
+            Claimed::Queued(obstacle, made) => (Outcome::Reply(ClaimReply::Queued(contention(&obstacle))), Entry::Made(made)),
+            Claimed::Busy(obstacle) => (Outcome::Reply(ClaimReply::Busy(contention(&obstacle))), Entry::Absent),
+            Claimed::Stale => (Outcome::Reply(ClaimReply::Stale), Entry::Absent),
             // Past its deadline, a release may have gone out, and no claim may follow it.
             Claimed::Again if inner.world.now() < call.io_deadline => continue,
             Claimed::Again => return Err(Fault::Late),
-        });
+        };
+        inner.book().has(call.claim, call.ask.no, entry);
+        return Ok(outcome);
     }
     Err(Fault::Late)
 }
@@ -203,7 +208,8 @@ async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why:
 }
 
 async fn give_back(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<(), Fault> {
-    let back = release(&inner.target.space, &call.resource, call.claim, Manner::Own { keep: Duration::ZERO });
+    let entry = inner.book().entry(call.claim);
+    let back = release(&inner.target.space, &call.resource, (call.claim, entry), Manner::Own { keep: Duration::ZERO });
     release_on(link, &back, call.io_deadline, Care::default()).await.map(|_| ())
 }
 
@@ -247,9 +253,9 @@ fn set_aside(inner: &Inner, (last, count): (u64, u32)) -> Option<Block> {
 /// Where such a connection is gone, the one by the route is the next.
 pub(super) async fn release_verb(inner: &Arc<Inner>, call: &ReleaseCall) -> Result<ReleaseReply, Error> {
     let now = inner.world.now();
-    let (carriers, urgent) = {
+    let (carriers, urgent, entry) = {
         let book = inner.book();
-        (book.carriers(call.claim), book.is_contended(&call.resource, now))
+        (book.carriers(call.claim), book.is_contended(&call.resource, now), book.entry(call.claim))
     };
     let mut others: Vec<Arc<Link>> = carriers.iter().filter_map(|id| inner.living(*id)).collect();
     let link = match inner.link(call.route) {
@@ -258,7 +264,7 @@ pub(super) async fn release_verb(inner: &Arc<Inner>, call: &ReleaseCall) -> Resu
     };
     others.retain(|other| other.id != link.id);
     let space = &inner.target.space;
-    let end = Arc::new(release(space, &call.resource, call.claim, call.manner));
+    let end = Arc::new(release(space, &call.resource, (call.claim, entry), call.manner));
     let result = if others.is_empty() {
         release_on(&link, &end, call.io_deadline, Care { rescue: Some(end.clone()), urgent }).await
     } else {

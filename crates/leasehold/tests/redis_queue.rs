@@ -1,0 +1,335 @@
+//! The queue of a lock on a Redis server: who comes next, who is found again, what is left behind.
+#![cfg(feature = "redis")]
+
+mod support;
+
+use leasehold::ClaimId;
+use leasehold_core::{Ask, ClaimReply, ReleaseReply, RenewReply, ReqNo};
+use leasehold_wire::{Call, Claimed, Ended, Entry, Reply, Space, claim, claimed, release, released};
+use support::redis::{RedisServer, count, requests, residue};
+use support::redis_client::{Client, PLAIN, lasting, name};
+
+/// Of the lock that all of these tests are about.
+fn queue() -> String {
+    Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r")).queue
+}
+
+fn now_us(server: &RedisServer) -> u64 {
+    let (seconds, micros): (u64, u64) = server.query(&["TIME"]);
+    seconds * 1_000_000 + micros
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_full_of_dead_entries_is_passed_in_bounded_steps() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let (waiter, _) = client.wait_for("r").await;
+    for at in 0..450 {
+        let dead = if at % 2 == 0 { format!("{:016} {at:032x} 1 1000000 0 0", 1) } else { format!("foreign {at}") };
+        server.query::<u64>(&["LPUSH", &queue(), &dead]);
+    }
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+    assert!(matches!(client.renew("r", waiter).await.unwrap(), RenewReply::Renewed(_)), "the waiter behind them is granted");
+    client.release("r", waiter).await.unwrap();
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_that_passed_the_queue_hands_over_to_it_once_a_waiter_has_asked_again() {
+    let server = RedisServer::start();
+    let (client, newcomer) = (Client::join(&server.url()).await, Client::join(&server.url()).await);
+    client.hold("r").await;
+    let (waiter, _) = client.wait_for("r").await;
+    // As if the holder's lease had ended: the newcomer asks by native commands, which know of no queue.
+    server.query::<u64>(&["DEL", "leasehold:r"]);
+    let (passed, _) = newcomer.hold("r").await;
+    let beat = client.ask("r", waiter, (2, true)).await.unwrap();
+    assert!(matches!(beat, ClaimReply::Queued(_)), "{beat:?}");
+    assert_eq!(newcomer.release("r", passed).await.unwrap(), ReleaseReply::Released);
+    assert!(matches!(client.renew("r", waiter).await.unwrap(), RenewReply::Renewed(_)), "the lock was handed over");
+    client.release("r", waiter).await.unwrap();
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_nobody_waits_for_any_more_is_released_like_any_other() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let (waiter, _) = client.wait_for("r").await;
+    client.release("r", waiter).await.unwrap();
+    assert!(matches!(client.renew("r", holder).await.unwrap(), RenewReply::Renewed(_)));
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+    assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Absent);
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiters_that_are_all_late_are_passed_in_bounded_steps_and_keep_their_order() {
+    // Where all of them were passed, the queue was gone in between, and its end with it.
+    for waiters in [10, 1_000] {
+        let server = RedisServer::start();
+        let client = Client::join(&server.url()).await;
+        let (holder, _) = client.hold("r").await;
+        client.wait_for("r").await;
+        server.query::<u64>(&["DEL", &queue()]);
+        let (made, life) = (now_us(&server), 30_000_000);
+        for at in 0..waiters {
+            server.query::<u64>(&["RPUSH", &queue(), &format!("{} {at:032x} 1 {} 90000000 0", made + at, life - at)]);
+        }
+        server.query::<()>(&["PEXPIRE", &queue(), "40000"]);
+        let entries = || server.query::<Vec<String>>(&["LRANGE", &queue(), "0", "-1"]);
+        let before = entries();
+        server.query::<()>(&["CONFIG", "RESETSTAT"]);
+        assert_eq!(client.release("r", holder).await.unwrap(), ReleaseReply::Released);
+        let popped = count(&requests(&server), "lpop");
+        assert!((1..=101).contains(&popped), "{popped}");
+        assert_eq!(entries(), before);
+        assert_eq!(server.query::<u32>(&["EXISTS", "leasehold:r"]), 0, "nobody was granted");
+        let end: u64 = server.query(&["PEXPIRETIME", &queue()]);
+        assert!(end * 1_000 > made + life, "{end} ms, and the latest place ends at {} µs", made + life);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_lives_longer_than_its_latest_place_but_not_for_ever() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    client.hold("r").await;
+    let life = u64::try_from(lasting().place_life.as_micros()).unwrap();
+    let end = || server.query::<u64>(&["PEXPIRETIME", &queue()]) * 1_000;
+    let mut waiter = None;
+    for first in [true, true, true, false] {
+        let before = now_us(&server);
+        if first {
+            waiter = Some(client.wait_for("r").await.0);
+        } else {
+            client.ask("r", waiter.unwrap(), (3, true)).await.unwrap();
+        }
+        assert!(end() >= before + life, "{before} {}", end());
+        assert!(end() <= now_us(&server) + 2 * life + 1_000_000, "{}", end());
+        // As if so much time had passed that the next place ends later than these.
+        server.query::<()>(&["PEXPIRE", &queue(), &(life / 1_000 - 1_000).to_string()]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn withdrawals_leave_nothing_in_the_queue() {
+    let server = RedisServer::start();
+    let client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let mut waiters = Vec::new();
+    for _ in 0..200 {
+        waiters.push(client.wait_for("r").await.0);
+    }
+    let last = waiters.remove(100);
+    for waiter in waiters {
+        assert_eq!(client.release("r", waiter).await.unwrap(), ReleaseReply::Released);
+    }
+    assert_eq!(server.query::<u32>(&["LLEN", &queue()]), 1);
+    client.release("r", holder).await.unwrap();
+    assert_eq!(client.release("r", last).await.unwrap(), ReleaseReply::Released);
+    assert!(residue(&server).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_was_lost_takes_every_waiter_in_again() {
+    let server = RedisServer::start();
+    let mut client = Client::join(&server.url()).await;
+    let (holder, _) = client.hold("r").await;
+    let ((first, no), (second, _)) = (client.wait_for("r").await, client.wait_for("r").await);
+    server.query::<()>(&["DEL", &queue()]);
+    for claim in [second, first] {
+        assert!(matches!(client.ask("r", claim, (no.0 + 1, true)).await.unwrap(), ClaimReply::Queued(_)));
+    }
+    client.release("r", holder).await.unwrap();
+    client.hear_grant(second).await;
+    client.release("r", second).await.unwrap();
+    client.hear_grant(first).await;
+    client.release("r", first).await.unwrap();
+    assert!(residue(&server).is_empty());
+}
+
+/// Calls a script as it is, without an engine.
+fn run(server: &RedisServer, call: &Call) -> Reply {
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(call.script.source).arg(call.keys().len()).arg(call.keys()).arg(call.args());
+    match eval.query(&mut server.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}")) {
+        redis::Value::Int(number) => Reply::Int(number),
+        redis::Value::BulkString(text) => Reply::Bytes(text),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ask(server: &RedisServer, serial: u64, (entry, no): (Entry, u32)) -> u64 {
+    let ask = Ask { no: ReqNo(no), first: no == 1, wait: true, spare: 0 };
+    let call = claim(&Space::new(Space::DEFAULT_PREFIX).unwrap(), &name("r"), (ClaimId::new(1, serial), entry), (lasting(), ask));
+    match claimed(run(server, &call)).unwrap() {
+        Claimed::Queued(_, made) => made,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn withdraw(server: &RedisServer, serial: u64, entry: Entry) -> Ended {
+    let call = release(&Space::new(Space::DEFAULT_PREFIX).unwrap(), &name("r"), (ClaimId::new(1, serial), entry), PLAIN);
+    // A list of three is the answer that another holds.
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(call.script.source).arg(call.keys().len()).arg(call.keys()).arg(call.args());
+    match eval.query(&mut server.connection()).unwrap() {
+        redis::Value::Int(number) => released(Reply::Int(number)).unwrap(),
+        _ => Ended::Absent,
+    }
+}
+
+/// Who waits, in order.
+fn waiting(server: &RedisServer) -> Vec<u64> {
+    let entries: Vec<String> = server.query(&["LRANGE", &queue(), "0", "-1"]);
+    entries.iter().map(|entry| u64::from_str_radix(&entry[33..49], 16).unwrap()).collect()
+}
+
+/// A server with the lock held by a foreign client.
+fn held() -> RedisServer {
+    let server = RedisServer::start();
+    server.query::<()>(&["SET", "leasehold:r", "foreign"]);
+    server
+}
+
+/// Entries that were made at these times from some moment on, of the claims 1, 2 and so on; when that was.
+fn fill(server: &RedisServer, times: &[u64]) -> u64 {
+    let begun = now_us(server) - 10_000_000;
+    for (at, time) in (1..).zip(times) {
+        let entry = format!("{} {:016x}{at:016x} 1 60000000 1000000 0", begun + time, 1);
+        server.query::<u64>(&["RPUSH", &queue(), &entry]);
+    }
+    begun
+}
+
+#[test]
+fn an_entry_is_found_by_when_it_was_made_however_unevenly_they_came() {
+    let evenly: Vec<u64> = (0..300).map(|at| at * 10).collect();
+    let in_a_burst: Vec<u64> = (0..300).map(|at| if at < 5 { at * 1_000_000 } else { 5_000_000 + at }).collect();
+    let slower_and_slower: Vec<u64> = (0..300).map(|at: u64| at * at * 100).collect();
+    for times in [evenly, in_a_burst, slower_and_slower, vec![0], vec![0, 7]] {
+        let server = held();
+        let begun = fill(&server, &times);
+        server.query::<()>(&["CONFIG", "RESETSTAT"]);
+        let mut left: Vec<u64> = (1..=times.len() as u64).collect();
+        // From everywhere, in an order that is none.
+        for step in 0..times.len() as u64 {
+            let serial = (step * 7 + 3) % times.len() as u64 + 1;
+            let made = begun + times[serial as usize - 1];
+            assert_eq!(withdraw(&server, serial, Entry::Made(made - 1)), Ended::Absent, "{serial}");
+            assert_eq!(withdraw(&server, 7_777, Entry::Made(made)), Ended::Absent, "of another claim");
+            assert_eq!(ask(&server, serial, (Entry::Made(made), 2)), made, "{serial} keeps its place");
+            assert_eq!(waiting(&server), left);
+            assert_eq!(withdraw(&server, serial, Entry::Made(made)), Ended::Released, "{serial}");
+            left.retain(|other| *other != serial);
+            assert_eq!(waiting(&server), left);
+        }
+        // Two at the ends, four guesses, and halves of 300.
+        let looks = count(&requests(&server), "lindex");
+        assert!(looks <= 4 * times.len() as u64 * (2 + 4 + 9), "{looks} for {} entries", times.len());
+    }
+}
+
+#[test]
+fn an_entry_that_is_not_known_when_it_was_made_is_searched_for() {
+    let server = held();
+    let begun = fill(&server, &[0, 1, 2, 3]);
+    assert_eq!(ask(&server, 3, (Entry::Unknown, 2)), begun + 2, "it keeps its place");
+    assert_eq!(waiting(&server), [1, 2, 3, 4]);
+    assert_eq!(withdraw(&server, 2, Entry::Unknown), Ended::Released);
+    assert_eq!(withdraw(&server, 2, Entry::Unknown), Ended::Absent);
+    assert_eq!(waiting(&server), [1, 3, 4]);
+    assert!(ask(&server, 2, (Entry::Unknown, 3)) > begun + 3, "it had none");
+    assert_eq!(waiting(&server), [1, 3, 4, 2]);
+}
+
+#[test]
+fn of_two_entries_of_a_claim_the_first_stays_and_both_are_withdrawn() {
+    let server = held();
+    // Its first ask arrives behind its second.
+    let made = ask(&server, 1, (Entry::Unknown, 2));
+    ask(&server, 2, (Entry::Absent, 1));
+    let other = ask(&server, 1, (Entry::Absent, 1));
+    assert_eq!(waiting(&server), [1, 2, 1]);
+    assert!(other > made);
+    assert_eq!(ask(&server, 1, (Entry::Unknown, 3)), made);
+    assert_eq!(waiting(&server), [1, 2]);
+    ask(&server, 1, (Entry::Absent, 1));
+    assert_eq!(withdraw(&server, 1, Entry::Unknown), Ended::Released);
+    assert_eq!(waiting(&server), [2]);
+}
+
+#[test]
+fn who_is_found_too_late_enters_anew_and_who_is_not_found_too() {
+    let server = held();
+    let begun = fill(&server, &[0, 1, 2]);
+    let over = format!("{} {:016x}{:016x} 1 1000000 0 0", begun + 1, 1, 2);
+    server.query::<()>(&["LSET", &queue(), "1", &over]);
+    let made = ask(&server, 2, (Entry::Made(begun + 1), 2));
+    assert!(made > begun + 2);
+    assert_eq!(waiting(&server), [1, 3, 2]);
+    server.query::<()>(&["LPOP", &queue()]);
+    assert!(ask(&server, 1, (Entry::Made(begun), 2)) > made, "others have entered since");
+    assert_eq!(waiting(&server), [3, 2, 1]);
+}
+
+#[test]
+fn a_queue_whose_ends_are_out_of_order_since_the_clock_went_back_is_searched() {
+    let server = held();
+    let begun = fill(&server, &[5_000_000, 5_000_001, 2, 3]);
+    assert_eq!(ask(&server, 3, (Entry::Made(begun + 2), 2)), begun + 2);
+    assert_eq!(ask(&server, 1, (Entry::Made(begun + 5_000_000), 2)), begun + 5_000_000);
+    assert_eq!(withdraw(&server, 4, Entry::Made(begun + 3)), Ended::Released);
+    assert_eq!(waiting(&server), [1, 2, 3]);
+}
+
+#[test]
+fn a_place_never_gets_shorter_and_keeps_its_largest_number_but_takes_the_rest_from_the_last_ask() {
+    let server = held();
+    let made = now_us(&server);
+    let long = 600_000_000;
+    server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {} 9 {long} 5 7", ClaimId::new(1, 1))]);
+    let (space, about) = (Space::new(Space::DEFAULT_PREFIX).unwrap(), (ClaimId::new(1, 1), Entry::Made(made)));
+    let ask = Ask { no: ReqNo(2), first: false, wait: true, spare: 16 };
+    run(&server, &claim(&space, &name("r"), about, (lasting(), ask)));
+    let entries: Vec<String> = server.query(&["LRANGE", &queue(), "0", "-1"]);
+    assert_eq!(entries, [format!("{made} {} 9 {long} 1000000 0 16", ClaimId::new(1, 1))]);
+    assert!(server.query::<u64>(&["PTTL", &queue()]) > long / 1_000 - 60_000);
+}
+
+/// A server on which the claim 1 holds, and others may wait.
+fn held_by_one() -> RedisServer {
+    let server = RedisServer::start();
+    server.query::<()>(&["SET", "leasehold:r", &format!("{}+0", ClaimId::new(1, 1)), "PX", "60000"]);
+    server
+}
+
+#[test]
+fn who_is_handed_the_lock_holds_it_for_the_rest_of_its_place() {
+    for entry in [Entry::Absent, Entry::Unknown] {
+        let server = held_by_one();
+        let begun = fill(&server, &[0, 1]);
+        server.query::<()>(&["LPOP", &queue()]);
+        assert_eq!(withdraw(&server, 1, entry), Ended::Released);
+        assert_eq!(server.query::<String>(&["GET", "leasehold:r"]), format!("{}+0", ClaimId::new(1, 2)));
+        let (end, place) = (server.query::<u64>(&["PEXPIRETIME", "leasehold:r"]) * 1_000, begun + 1 + 60_000_000);
+        assert!((place..place + 5_000).contains(&end), "{entry:?}: {end}, and the place ends at {place}");
+    }
+}
+
+#[test]
+fn a_claim_that_gives_back_is_not_granted_by_an_entry_that_it_left_behind() {
+    for entry in [Entry::Absent, Entry::Unknown] {
+        for others in [0, 1] {
+            let server = held_by_one();
+            fill(&server, &[0, 1][..=others]);
+            assert_eq!(withdraw(&server, 1, entry), Ended::Released);
+            let holder = server.query::<Option<String>>(&["GET", "leasehold:r"]);
+            assert_eq!(holder, (others > 0).then(|| format!("{}+0", ClaimId::new(1, 2))), "{entry:?}");
+            assert_eq!(server.query::<u32>(&["EXISTS", &queue()]), 0);
+        }
+    }
+}
