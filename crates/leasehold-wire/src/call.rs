@@ -88,7 +88,9 @@ pub enum Entry {
     Absent,
     /// It was made then, in µs on the server's clock. Nothing but that tells a server where it is, short of reading the queue.
     Made(u64),
-    /// It may have one.
+    /// Most likely that one, but if that is gone, it may have another.
+    Likely(u64),
+    /// It may have any.
     Unknown,
 }
 
@@ -97,7 +99,8 @@ impl Entry {
         match self {
             Entry::Absent => None,
             Entry::Made(made_us) => Some(made_us.to_string()),
-            Entry::Unknown => Some("0".to_owned()),
+            Entry::Likely(made_us) => Some(format!("{made_us}?")),
+            Entry::Unknown => Some("?".to_owned()),
         }
     }
 }

@@ -234,32 +234,46 @@ fn an_entry_is_found_by_when_it_was_made_however_unevenly_they_came() {
 }
 
 #[test]
-fn an_entry_that_is_not_known_when_it_was_made_is_searched_for() {
+fn an_entry_that_may_be_any_is_searched_for() {
     let server = held();
-    let begun = fill(&server, &[0, 1, 2, 3]);
-    assert_eq!(ask(&server, 3, (Entry::Unknown, 2)), begun + 2, "it keeps its place");
-    assert_eq!(waiting(&server), [1, 2, 3, 4]);
-    assert_eq!(withdraw(&server, 2, Entry::Unknown), Ended::Released);
-    assert_eq!(withdraw(&server, 2, Entry::Unknown), Ended::Absent);
-    assert_eq!(waiting(&server), [1, 3, 4]);
-    assert!(ask(&server, 2, (Entry::Unknown, 3)) > begun + 3, "it had none");
-    assert_eq!(waiting(&server), [1, 3, 4, 2]);
+    let times: Vec<u64> = (0..200).collect();
+    let begun = fill(&server, &times);
+    for serial in [1, 2, 100, 199, 200] {
+        assert_eq!(ask(&server, serial, (Entry::Unknown, 2)), begun + serial - 1, "it keeps its place");
+        assert_eq!(waiting(&server).len(), 200);
+        assert_eq!(withdraw(&server, serial, Entry::Unknown), Ended::Released);
+        assert_eq!(withdraw(&server, serial, Entry::Unknown), Ended::Absent);
+        assert!(ask(&server, serial, (Entry::Unknown, 3)) > begun + 200, "it had none");
+        assert_eq!(waiting(&server).last(), Some(&serial));
+    }
+    assert_eq!(waiting(&server).len(), 200);
 }
 
 #[test]
-fn of_two_entries_of_a_claim_the_first_stays_and_both_are_withdrawn() {
+fn an_entry_that_is_likely_is_searched_for_only_if_it_is_another() {
+    let server = held();
+    let begun = fill(&server, &[0, 1, 2, 3]);
+    server.query::<()>(&["CONFIG", "RESETSTAT"]);
+    assert_eq!(withdraw(&server, 2, Entry::Likely(begun + 1)), Ended::Released);
+    assert_eq!(count(&requests(&server), "lrange"), 0);
+    assert_eq!(withdraw(&server, 3, Entry::Likely(begun + 1)), Ended::Released);
+    assert_eq!(waiting(&server), [1, 4]);
+}
+
+#[test]
+fn of_two_entries_of_a_claim_each_release_takes_one() {
     let server = held();
     // Its first ask arrives behind its second.
     let made = ask(&server, 1, (Entry::Unknown, 2));
     ask(&server, 2, (Entry::Absent, 1));
     let other = ask(&server, 1, (Entry::Absent, 1));
     assert_eq!(waiting(&server), [1, 2, 1]);
-    assert!(other > made);
-    assert_eq!(ask(&server, 1, (Entry::Unknown, 3)), made);
-    assert_eq!(waiting(&server), [1, 2]);
-    ask(&server, 1, (Entry::Absent, 1));
-    assert_eq!(withdraw(&server, 1, Entry::Unknown), Ended::Released);
-    assert_eq!(waiting(&server), [2]);
+    assert_eq!(ask(&server, 1, (Entry::Made(other), 3)), other);
+    // The two connections that carried them carry a release each.
+    for left in [&[1, 2][..], &[2]] {
+        assert_eq!(withdraw(&server, 1, Entry::Likely(made.max(other))), Ended::Released);
+        assert_eq!(waiting(&server), left);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 -- claim.lua, its second half: the decision.
 local new, ttl = read_place('0 ' .. ARGV[1]), tonumber(ARGV[3])
 local id, delay = new.claim, new.delay
-local waits, told = match(ARGV[2], '^(%d) ?(%d*)$')
+local waits, told = match(ARGV[2], '^(%d) ?(.*)$')
 
 local function hold(value)
   local token, spare = take_token(new.spare)

@@ -57,27 +57,24 @@ local function place_at(at, entry)
   return place
 end
 
--- The place of `claim`, whose entry may have been `made` at any time: O(entries). There may be two, of asks of which the first
--- arrived last; only the first entry stays.
+-- The place of `claim`, whose entry may have been made at any time: O(entries behind it), since it mostly was a moment ago.
 local function search(claim)
-  local entries, first = call('LRANGE', QUEUE, 0, -1), nil
-  for at = #entries, 1, -1 do
-    if sub(entries[at], 18, 49) == claim and read_place(entries[at]) then
-      if first then take_out(first) end
-      first = place_at(at - 1, entries[at])
+  local last, count = call('LLEN', QUEUE) - 1, 16
+  while last >= 0 do
+    local first = math.max(last - count + 1, 0)
+    local entries = call('LRANGE', QUEUE, first, last)
+    for at = #entries, 1, -1 do
+      if sub(entries[at], 18, 49) == claim and read_place(entries[at]) then return place_at(first + at - 1, entries[at]) end
     end
+    last, count = first - 1, count * 4
   end
-  return first
 end
 
--- The place of `claim`, whose entry was `made` then, if at all ('0': not known when); nil if it has none. O(log entries): first by
--- guesses as if all had come evenly, then by halves. After the clock went back, entries are not in the order of their times until
--- the older ones are gone. Where that shows at the ends, they are all read; else a claim may not be found, enter once more, and
--- leave an entry behind, which nobody lengthens and which ends with its life.
-local function find(claim, made)
-  if not made or made == '' then return nil end
-  if made == '0' then return search(claim) end
-  made = tonumber(made)
+-- The place of `claim`, whose entry was `made` then: O(log entries), first by guesses as if all had come evenly, then by halves.
+-- After the clock went back, entries are not in the order of their times until the older ones are gone. Where that shows at the
+-- ends, they are all read; else a claim may not be found, enter once more, and leave an entry behind, which nobody lengthens and
+-- which ends with its life.
+local function look_up(claim, made)
   local function made_at(at) return tonumber(sub(call('LINDEX', QUEUE, at), 1, 16)) or 0 end
   local low, high, guesses = 0, call('LLEN', QUEUE) - 1, 0
   if high < 0 then return nil end
@@ -98,9 +95,17 @@ local function find(claim, made)
   end
 end
 
--- Gives up the place of `claim`, whose entry was `made` then; false if it has none.
-local function withdraw(claim, made)
-  local place = find(claim, made)
+-- The place of `claim`; nil if it has none. `told` is what is known of its entry: when it was made, and a "?" if it may have been
+-- made at another time; nothing if it has none.
+local function find(claim, told)
+  local made, unsure = match(told or '', '^(%d*)(%??)$')
+  local place = made and made ~= '' and look_up(claim, tonumber(made))
+  return place or unsure == '?' and search(claim) or nil
+end
+
+-- Gives up the place of `claim`, of whose entry so much was `told`; false if it has none.
+local function withdraw(claim, told)
+  local place = find(claim, told)
   if not place then return false end
   take_out(place)
   return true

@@ -35,7 +35,7 @@ struct Known {
     token: Option<Token>,
     life: Duration,
     until: Instant,
-    /// Of the queue. Unknown as long as an ask by script is unanswered.
+    /// Of the queue. Not sure as long as an ask by script is unanswered.
     entry: Entry,
     /// Its last ask by script, and the last that it was told a grant for.
     asked: ReqNo,
@@ -123,16 +123,17 @@ impl Book {
     /// What is known of a claim's entry in the queue.
     pub(super) fn entry(&self, claim: ClaimId) -> Entry {
         let known = self.known.get(&claim).map_or(Entry::Unknown, |known| known.entry);
-        if self.unanswered.contains_key(&claim) { Entry::Unknown } else { known }
+        if self.unanswered.contains_key(&claim) { unsure(known) } else { known }
     }
 
-    /// A claim was handed to a connection, to be asked for by script: what is known of its entry, which from now on it may have.
+    /// A claim is about to be asked for by script: what it is to tell of its entry, which from then on may be another. One that is
+    /// not found is not searched for: in a queue that was lost, that would be many.
     pub(super) fn asks(&mut self, claim: ClaimId, no: ReqNo) -> Entry {
-        let overtakes = self.unanswered.get(&claim).is_some_and(|carriers| carriers.len() > 1);
         let Some(known) = self.known.get_mut(&claim) else { return Entry::Unknown };
         known.asked = no;
-        let entry = std::mem::replace(&mut known.entry, Entry::Unknown);
-        if overtakes { Entry::Unknown } else { entry }
+        let told = known.entry;
+        known.entry = unsure(told);
+        if let Entry::Likely(made) = told { Entry::Made(made) } else { told }
     }
 
     /// An ask by script was answered: the claim had this entry then.
@@ -141,8 +142,8 @@ impl Book {
         known.entry = match (known.entry, entry) {
             // A grant took it out.
             (_, Entry::Made(_)) if known.granted >= no => Entry::Absent,
-            // Two asks have made one each, of which the first arrived last.
-            (Entry::Made(one), Entry::Made(other)) if one != other => Entry::Unknown,
+            // Two asks have made one each: of the first, if it is granted, the word will name an ask before the last.
+            (Entry::Made(one), Entry::Made(other)) if one != other => Entry::Likely(one.max(other)),
             _ => entry,
         };
     }
@@ -151,7 +152,7 @@ impl Book {
     pub(super) fn left_queue(&mut self, claim: ClaimId, by: ReqNo) {
         let Some(known) = self.known.get_mut(&claim) else { return };
         known.granted = known.granted.max(by);
-        if known.entry != Entry::Unknown && known.asked <= by {
+        if matches!(known.entry, Entry::Made(_)) && known.asked <= by {
             known.entry = Entry::Absent;
         }
     }
@@ -275,6 +276,14 @@ impl Book {
     }
 }
 
+/// The same while an ask is under way that may have made another.
+fn unsure(entry: Entry) -> Entry {
+    match entry {
+        Entry::Made(made) | Entry::Likely(made) => Entry::Likely(made),
+        Entry::Absent | Entry::Unknown => Entry::Unknown,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::link::Side;
@@ -332,7 +341,6 @@ mod tests {
         let by = link(Side::Driver, 1);
         book.sent((CLAIM, no == 1), by, (&name(), LIFE, NOW));
         let told = book.asks(CLAIM, ReqNo(no));
-        assert_eq!(book.entry(CLAIM), Entry::Unknown, "while the ask is under way");
         book.has(CLAIM, ReqNo(no), Entry::Made(made));
         book.answered(CLAIM, by);
         told
@@ -354,6 +362,20 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_is_not_sure_while_an_ask_is_unanswered() {
+        let (mut book, by) = (Book::default(), link(Side::Caller, 1));
+        queued(&mut book, (1, 7));
+        for no in 2..=3 {
+            book.sent((CLAIM, false), by, (&name(), LIFE, NOW));
+            assert_eq!(book.asks(CLAIM, ReqNo(no)), Entry::Made(7));
+            assert_eq!(book.entry(CLAIM), Entry::Likely(7));
+        }
+        book.has(CLAIM, ReqNo(2), Entry::Made(8));
+        book.answered(CLAIM, by);
+        assert_eq!(book.entry(CLAIM), Entry::Likely(8));
+    }
+
+    #[test]
     fn an_entry_that_a_grant_took_out_is_none_though_the_answer_is_told_behind_it() {
         let (mut book, by) = (Book::default(), link(Side::Caller, 1));
         book.sent((CLAIM, true), by, (&name(), LIFE, NOW));
@@ -365,17 +387,28 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_unknown_while_an_ask_is_unanswered_and_where_nothing_is_remembered() {
+    fn of_two_entries_the_second_is_given_up_whichever_is_granted() {
         let (mut book, by) = (Book::default(), link(Side::Caller, 1));
         book.sent((CLAIM, true), by, (&name(), LIFE, NOW));
         assert_eq!(book.asks(CLAIM, ReqNo(1)), Entry::Absent);
+        assert_eq!(book.entry(CLAIM), Entry::Unknown);
         assert_eq!(queued(&mut book, (2, 7)), Entry::Unknown, "the first may arrive behind it");
-        assert_eq!(book.entry(CLAIM), Entry::Unknown, "or has by now");
+        assert_eq!(book.entry(CLAIM), Entry::Likely(7));
         book.has(CLAIM, ReqNo(1), Entry::Made(8));
         book.answered(CLAIM, by);
-        assert_eq!(book.entry(CLAIM), Entry::Unknown, "there may be two");
+        book.left_queue(CLAIM, ReqNo(2));
+        assert_eq!(book.entry(CLAIM), Entry::Likely(8));
+        assert_eq!(queued(&mut book, (3, 8)), Entry::Made(8));
+        book.left_queue(CLAIM, ReqNo(2));
+        assert_eq!(book.entry(CLAIM), Entry::Made(8));
+    }
+
+    #[test]
+    fn an_entry_is_unknown_where_a_claim_that_asked_before_was_forgotten() {
+        let mut book = Book::default();
+        queued(&mut book, (1, 7));
         book.over(CLAIM);
-        assert_eq!(queued(&mut book, (3, 9)), Entry::Unknown, "it asked before");
+        assert_eq!(queued(&mut book, (2, 9)), Entry::Unknown);
     }
 
     #[test]
