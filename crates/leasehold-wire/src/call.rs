@@ -88,22 +88,27 @@ pub enum Entry {
     Absent,
     /// It was made then, in µs on the server's clock. Nothing but that tells a server where it is, short of reading the queue.
     Made(u64),
-    /// Most likely that one, but if that is gone, it may have another.
-    Likely(u64),
-    /// It may have any.
-    Unknown,
+    /// Most likely that one; if that is gone, it may have another, made at most so long ago.
+    Likely(u64, Option<Duration>),
+    /// It may have one, made at most so long ago.
+    Unknown(Option<Duration>),
 }
 
 impl Entry {
     fn text(self) -> Option<String> {
+        // For clocks that run at another rate.
+        let within = |age: Option<Duration>| age.map_or(String::new(), |age| micros(age + age / 16 + AGE_SLACK).to_string());
         match self {
             Entry::Absent => None,
             Entry::Made(made_us) => Some(made_us.to_string()),
-            Entry::Likely(made_us) => Some(format!("{made_us}?")),
-            Entry::Unknown => Some("?".to_owned()),
+            Entry::Likely(made_us, age) => Some(format!("{made_us}?{}", within(age))),
+            Entry::Unknown(age) => Some(format!("?{}", within(age))),
         }
     }
 }
+
+/// An entry may be older by so much than its age, as counted here.
+const AGE_SLACK: Duration = Duration::from_millis(10);
 
 /// An ask by script.
 pub fn claim(space: &Space, name: &ResourceName, (claim, entry): (ClaimId, Entry), (terms, ask): (Terms, Ask)) -> Call {
@@ -291,7 +296,7 @@ mod tests {
             claim(&space, &name, (id, Entry::Absent), (terms(), ask)),
             release(&space, &name, (id, Entry::Absent), Manner::Own { keep: Duration::ZERO }),
             release(&space, &name, (id, Entry::Made(7)), Manner::Own { keep: Duration::from_secs(1) }),
-            release(&space, &name, (id, Entry::Unknown), Manner::Revoke),
+            release(&space, &name, (id, Entry::Unknown(None)), Manner::Revoke),
             renew(&space, &name, id, (terms(), 16)),
             raise(&space),
             inspect(space.keys(&name), 100),

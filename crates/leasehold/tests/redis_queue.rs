@@ -239,11 +239,11 @@ fn an_entry_that_may_be_any_is_searched_for() {
     let times: Vec<u64> = (0..200).collect();
     let begun = fill(&server, &times);
     for serial in [1, 2, 100, 199, 200] {
-        assert_eq!(ask(&server, serial, (Entry::Unknown, 2)), begun + serial - 1, "it keeps its place");
+        assert_eq!(ask(&server, serial, (Entry::Unknown(None), 2)), begun + serial - 1, "it keeps its place");
         assert_eq!(waiting(&server).len(), 200);
-        assert_eq!(withdraw(&server, serial, Entry::Unknown), Ended::Released);
-        assert_eq!(withdraw(&server, serial, Entry::Unknown), Ended::Absent);
-        assert!(ask(&server, serial, (Entry::Unknown, 3)) > begun + 200, "it had none");
+        assert_eq!(withdraw(&server, serial, Entry::Unknown(None)), Ended::Released);
+        assert_eq!(withdraw(&server, serial, Entry::Unknown(None)), Ended::Absent);
+        assert!(ask(&server, serial, (Entry::Unknown(None), 3)) > begun + 200, "it had none");
         assert_eq!(waiting(&server).last(), Some(&serial));
     }
     assert_eq!(waiting(&server).len(), 200);
@@ -254,24 +254,40 @@ fn an_entry_that_is_likely_is_searched_for_only_if_it_is_another() {
     let server = held();
     let begun = fill(&server, &[0, 1, 2, 3]);
     server.query::<()>(&["CONFIG", "RESETSTAT"]);
-    assert_eq!(withdraw(&server, 2, Entry::Likely(begun + 1)), Ended::Released);
+    assert_eq!(withdraw(&server, 2, Entry::Likely(begun + 1, None)), Ended::Released);
     assert_eq!(count(&requests(&server), "lrange"), 0);
-    assert_eq!(withdraw(&server, 3, Entry::Likely(begun + 1)), Ended::Released);
+    assert_eq!(withdraw(&server, 3, Entry::Likely(begun + 1, None)), Ended::Released);
     assert_eq!(waiting(&server), [1, 4]);
+}
+
+#[test]
+fn what_is_older_than_an_entry_can_be_is_not_read() {
+    let server = held();
+    let times: Vec<u64> = (0..200).map(|at| at * 50_000).collect();
+    fill(&server, &times);
+    // The first entry was made ten seconds ago, the last just now.
+    let age = Some(std::time::Duration::from_millis(300));
+    for serial in [1, 100, 180] {
+        assert_eq!(withdraw(&server, serial, Entry::Unknown(age)), Ended::Absent);
+    }
+    for serial in [197, 199, 200] {
+        assert_eq!(withdraw(&server, serial, Entry::Unknown(age)), Ended::Released);
+    }
+    assert_eq!(waiting(&server).len(), 197);
 }
 
 #[test]
 fn of_two_entries_of_a_claim_each_release_takes_one() {
     let server = held();
     // Its first ask arrives behind its second.
-    let made = ask(&server, 1, (Entry::Unknown, 2));
+    let made = ask(&server, 1, (Entry::Unknown(None), 2));
     ask(&server, 2, (Entry::Absent, 1));
     let other = ask(&server, 1, (Entry::Absent, 1));
     assert_eq!(waiting(&server), [1, 2, 1]);
     assert_eq!(ask(&server, 1, (Entry::Made(other), 3)), other);
     // The two connections that carried them carry a release each.
     for left in [&[1, 2][..], &[2]] {
-        assert_eq!(withdraw(&server, 1, Entry::Likely(made.max(other))), Ended::Released);
+        assert_eq!(withdraw(&server, 1, Entry::Likely(made.max(other), None)), Ended::Released);
         assert_eq!(waiting(&server), left);
     }
 }
@@ -323,7 +339,7 @@ fn held_by_one() -> RedisServer {
 
 #[test]
 fn who_is_handed_the_lock_holds_it_for_the_rest_of_its_place() {
-    for entry in [Entry::Absent, Entry::Unknown] {
+    for entry in [Entry::Absent, Entry::Unknown(None)] {
         let server = held_by_one();
         let begun = fill(&server, &[0, 1]);
         server.query::<()>(&["LPOP", &queue()]);
@@ -336,7 +352,7 @@ fn who_is_handed_the_lock_holds_it_for_the_rest_of_its_place() {
 
 #[test]
 fn a_claim_that_gives_back_is_not_granted_by_an_entry_that_it_left_behind() {
-    for entry in [Entry::Absent, Entry::Unknown] {
+    for entry in [Entry::Absent, Entry::Unknown(None)] {
         for others in [0, 1] {
             let server = held_by_one();
             fill(&server, &[0, 1][..=others]);

@@ -28,11 +28,12 @@ local function queue_up()
     take_out(place)
     place = nil
   end
-  local made, ask, till = now(), new.ask, now() + new.till
+  local ask, till, rest = new.ask, now() + new.till, match(ARGV[1], '^%x+ %d+ %d+ (.*)$')
+  local made = place and sub(place.entry, 1, 16) or format('%016.0f', now())
   if place then
-    made, ask, till = place.made, math.max(place.ask, ask), math.max(place.till, till)
+    ask, till = math.max(place.ask, ask), math.max(place.till, till)
   end
-  local entry = format('%016.0f %s %.0f %.0f ', made, id, ask, till - made) .. match(ARGV[1], '^%x+ %d+ %d+ (.*)$')
+  local entry = made .. ' ' .. id .. ' ' .. format('%d %d ', ask, till - made) .. rest
   if place then call('LSET', QUEUE, place.at, entry) else call('RPUSH', QUEUE, entry) end
   live_until(QUEUE, till)
   return made
@@ -59,4 +60,4 @@ if waits ~= '1' then
 end
 local made = queue_up()
 if holder and value == holder .. '+' then call('APPEND', LOCK, '0') end
-return format('%d %.0f ', call('PTTL', LOCK), made) .. (call('GET', LOCK) or '')
+return format('%d', call('PTTL', LOCK)) .. ' ' .. made .. ' ' .. (value or call('GET', LOCK) or '')

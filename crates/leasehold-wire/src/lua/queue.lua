@@ -27,9 +27,8 @@ end
 
 -- Lets `key` live until `till` (µs) at least, never shorter than it would.
 local function live_until(key, till)
-  local at = format('%.0f', floor(till / 1000) + 1)
-  -- GT takes a key without an end for one that never ends.
-  if call('PEXPIREAT', key, at, 'GT') == 0 and call('PTTL', key) == -1 then call('PEXPIREAT', key, at) end
+  local left = call('PTTL', key)
+  if left ~= -2 and left * 1000 <= till - now() then call('PEXPIREAT', key, format('%.0f', floor(till / 1000) + 1)) end
 end
 
 -- The value of a lock is "<claim>+". Where somebody may wait, or a delay is behind the lease, "<delay_ms>" follows, also for
@@ -57,8 +56,8 @@ local function place_at(at, entry)
   return place
 end
 
--- The place of `claim`, whose entry may have been made at any time: O(entries behind it), since it mostly was a moment ago.
-local function search(claim)
+-- The place of `claim`, whose entry may have been made at any time `since` then (µs): O(entries that were).
+local function search(claim, since)
   local last, count = call('LLEN', QUEUE) - 1, 16
   while last >= 0 do
     local first = math.max(last - count + 1, 0)
@@ -66,6 +65,7 @@ local function search(claim)
     for at = #entries, 1, -1 do
       if sub(entries[at], 18, 49) == claim and read_place(entries[at]) then return place_at(first + at - 1, entries[at]) end
     end
+    if (tonumber(sub(entries[1], 1, 16)) or since) < since then return nil end
     last, count = first - 1, count * 4
   end
 end
@@ -79,10 +79,10 @@ local function look_up(claim, made)
   local low, high, guesses = 0, call('LLEN', QUEUE) - 1, 0
   if high < 0 then return nil end
   local earliest, latest = made_at(low), made_at(high)
-  if earliest > latest then return search(claim) end
+  if earliest > latest then return search(claim, 0) end
   while low <= high and earliest <= made and made <= latest do
     guesses = guesses + 1
-    local share = guesses < 5 and latest > earliest and (made - earliest) / (latest - earliest) or 0.5
+    local share = guesses < 9 and latest > earliest and (made - earliest) / (latest - earliest) or 0.5
     local at = low + floor((high - low) * share)
     local entry = call('LINDEX', QUEUE, at)
     local its = tonumber(sub(entry, 1, 16)) or 0
@@ -95,12 +95,12 @@ local function look_up(claim, made)
   end
 end
 
--- The place of `claim`; nil if it has none. `told` is what is known of its entry: when it was made, and a "?" if it may have been
--- made at another time; nothing if it has none.
+-- The place of `claim`; nil if it has none. `told` is what is known of its entry: nothing if it has none, else when it was made,
+-- and if it may be another, "?" and how long ago that was made at most (µs; any if left out).
 local function find(claim, told)
-  local made, unsure = match(told or '', '^(%d*)(%??)$')
+  local made, unsure, age = match(told or '', '^(%d*)(%??)(%d*)$')
   local place = made and made ~= '' and look_up(claim, tonumber(made))
-  return place or unsure == '?' and search(claim) or nil
+  return place or unsure == '?' and search(claim, age ~= '' and now() - age or 0) or nil
 end
 
 -- Gives up the place of `claim`, of whose entry so much was `told`; false if it has none.

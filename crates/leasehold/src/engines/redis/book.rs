@@ -35,8 +35,11 @@ struct Known {
     token: Option<Token>,
     life: Duration,
     until: Instant,
-    /// Of the queue. Not sure as long as an ask by script is unanswered.
-    entry: Entry,
+    /// When its entry in the queue was made, as far as it is known to have one.
+    made: Option<u64>,
+    /// False if it may have another than is known, made by the asks since then.
+    sure: bool,
+    unsure_since: Option<Instant>,
     /// Its last ask by script, and the last that it was told a grant for.
     asked: ReqNo,
     granted: ReqNo,
@@ -74,8 +77,10 @@ impl Book {
             token: None,
             life,
             until,
+            made: None,
             // Of a later ask than the first nothing is known any more.
-            entry: if first { Entry::Absent } else { Entry::Unknown },
+            sure: first,
+            unsure_since: None,
             asked: ReqNo(0),
             granted: ReqNo(0),
             written: None,
@@ -121,39 +126,53 @@ impl Book {
     }
 
     /// What is known of a claim's entry in the queue.
-    pub(super) fn entry(&self, claim: ClaimId) -> Entry {
-        let known = self.known.get(&claim).map_or(Entry::Unknown, |known| known.entry);
-        if self.unanswered.contains_key(&claim) { unsure(known) } else { known }
+    pub(super) fn entry(&self, claim: ClaimId, now: Instant) -> Entry {
+        let Some(known) = self.known.get(&claim) else { return Entry::Unknown(None) };
+        let sure = known.sure && (known.asked == ReqNo(0) || !self.unanswered.contains_key(&claim));
+        let age = known.unsure_since.map(|since| now.since(since));
+        match known.made {
+            None if sure => Entry::Absent,
+            None => Entry::Unknown(age),
+            Some(made) if sure => Entry::Made(made),
+            Some(made) => Entry::Likely(made, age),
+        }
     }
 
-    /// A claim is about to be asked for by script: what it is to tell of its entry, which from then on may be another. One that is
-    /// not found is not searched for: in a queue that was lost, that would be many.
-    pub(super) fn asks(&mut self, claim: ClaimId, no: ReqNo) -> Entry {
-        let Some(known) = self.known.get_mut(&claim) else { return Entry::Unknown };
-        known.asked = no;
-        let told = known.entry;
-        known.entry = unsure(told);
-        if let Entry::Likely(made) = told { Entry::Made(made) } else { told }
-    }
-
-    /// An ask by script was answered: the claim had this entry then.
-    pub(super) fn has(&mut self, claim: ClaimId, no: ReqNo, entry: Entry) {
-        let Some(known) = self.known.get_mut(&claim) else { return };
-        known.entry = match (known.entry, entry) {
-            // A grant took it out.
-            (_, Entry::Made(_)) if known.granted >= no => Entry::Absent,
-            // Two asks have made one each: of the first, if it is granted, the word will name an ask before the last.
-            (Entry::Made(one), Entry::Made(other)) if one != other => Entry::Likely(one.max(other)),
-            _ => entry,
+    /// A claim was handed to a connection, to be asked for by script: what it is to tell of its entry, which from then on may be
+    /// another. One that is not found is not searched for: in a queue that was lost, that would be many.
+    pub(super) fn asks(&mut self, claim: ClaimId, no: ReqNo, now: Instant) -> Entry {
+        let told = self.entry(claim, now);
+        let others = self.unanswered.get(&claim).is_some_and(|carriers| carriers.len() > 1);
+        let Some(known) = self.known.get_mut(&claim) else { return told };
+        let told = match known.made {
+            Some(made) => Entry::Made(made),
+            None if known.sure => Entry::Absent,
+            None => told,
         };
+        if !others || known.unsure_since.is_none() {
+            known.unsure_since = (known.sure || known.unsure_since.is_some()).then_some(now);
+        }
+        (known.asked, known.sure) = (no, false);
+        told
+    }
+
+    /// An ask by script was answered: then the claim had an entry that was made at that time, or none.
+    pub(super) fn has(&mut self, claim: ClaimId, no: ReqNo, made: Option<u64>) {
+        let Some(known) = self.known.get_mut(&claim) else { return };
+        // A grant took it out.
+        let made = made.filter(|_| known.granted < no);
+        // Two asks have made one each: of the first, if it is granted, the word will name an ask before the last.
+        let two = known.sure && known.made.is_some() && made.is_some() && known.made != made;
+        known.made = if two { known.made.max(made) } else { made };
+        known.sure = !two;
     }
 
     /// A claim was granted out of the queue, by an ask and all before it. A later ask tells by its answer how it stands.
     pub(super) fn left_queue(&mut self, claim: ClaimId, by: ReqNo) {
         let Some(known) = self.known.get_mut(&claim) else { return };
         known.granted = known.granted.max(by);
-        if matches!(known.entry, Entry::Made(_)) && known.asked <= by {
-            known.entry = Entry::Absent;
+        if known.sure && known.asked <= by {
+            known.made = None;
         }
     }
 
@@ -276,14 +295,6 @@ impl Book {
     }
 }
 
-/// The same while an ask is under way that may have made another.
-fn unsure(entry: Entry) -> Entry {
-    match entry {
-        Entry::Made(made) | Entry::Likely(made) => Entry::Likely(made),
-        Entry::Absent | Entry::Unknown => Entry::Unknown,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::link::Side;
@@ -336,79 +347,102 @@ mod tests {
         assert!(!book.sent((CLAIM, true), by, (&name(), LIFE, NOW + CONTENDED_FOR)));
     }
 
-    /// An ask by script whose answer says that it is queued by this entry; what the ask tells of its entry.
-    fn queued(book: &mut Book, (no, made): (u32, u64)) -> Entry {
-        let by = link(Side::Driver, 1);
-        book.sent((CLAIM, no == 1), by, (&name(), LIFE, NOW));
-        let told = book.asks(CLAIM, ReqNo(no));
-        book.has(CLAIM, ReqNo(no), Entry::Made(made));
+    /// A later moment by so many milliseconds.
+    fn after(ms: u64) -> Instant {
+        NOW + Duration::from_millis(ms)
+    }
+
+    /// An age of so many milliseconds at most.
+    fn within(ms: u64) -> Option<Duration> {
+        Some(Duration::from_millis(ms))
+    }
+
+    fn asks(book: &mut Book, (no, by): (u32, LinkId), now: Instant) -> Entry {
+        book.sent((CLAIM, no == 1), by, (&name(), LIFE, now));
+        book.asks(CLAIM, ReqNo(no), now)
+    }
+
+    fn queued(book: &mut Book, (no, by): (u32, LinkId), made: u64) {
+        book.has(CLAIM, ReqNo(no), Some(made));
         book.answered(CLAIM, by);
-        told
     }
 
     #[test]
     fn an_entry_is_known_by_the_answer_to_an_ask_until_a_grant_takes_it_out() {
-        let mut book = Book::default();
-        assert_eq!(book.entry(CLAIM), Entry::Unknown, "of a claim that others made");
-        assert_eq!(queued(&mut book, (1, 7)), Entry::Absent);
-        assert_eq!(book.entry(CLAIM), Entry::Made(7));
-        assert_eq!(queued(&mut book, (2, 7)), Entry::Made(7));
+        let (mut book, by) = (Book::default(), link(Side::Driver, 1));
+        assert_eq!(book.entry(CLAIM, NOW), Entry::Unknown(None), "of a claim that others made");
+        assert_eq!(asks(&mut book, (1, by), NOW), Entry::Absent);
+        queued(&mut book, (1, by), 7);
+        assert_eq!(book.entry(CLAIM, NOW), Entry::Made(7));
+        assert_eq!(asks(&mut book, (2, by), NOW), Entry::Made(7));
+        queued(&mut book, (2, by), 7);
         book.left_queue(CLAIM, ReqNo(2));
-        assert_eq!(book.entry(CLAIM), Entry::Absent);
+        assert_eq!(book.entry(CLAIM, NOW), Entry::Absent);
         // It did not hold for long.
-        assert_eq!(queued(&mut book, (3, 9)), Entry::Absent);
+        assert_eq!(asks(&mut book, (3, by), NOW), Entry::Absent);
+        queued(&mut book, (3, by), 9);
         book.left_queue(CLAIM, ReqNo(2));
-        assert_eq!(book.entry(CLAIM), Entry::Made(9), "the word of the grant before comes late");
+        assert_eq!(book.entry(CLAIM, NOW), Entry::Made(9), "the word of the grant before comes late");
     }
 
     #[test]
-    fn an_entry_is_not_sure_while_an_ask_is_unanswered() {
+    fn an_entry_may_be_another_while_asks_are_unanswered_since_the_first_of_them() {
         let (mut book, by) = (Book::default(), link(Side::Caller, 1));
-        queued(&mut book, (1, 7));
+        assert_eq!(asks(&mut book, (1, by), NOW), Entry::Absent);
+        assert_eq!(book.entry(CLAIM, after(5)), Entry::Unknown(within(5)));
+        queued(&mut book, (1, by), 7);
         for no in 2..=3 {
-            book.sent((CLAIM, false), by, (&name(), LIFE, NOW));
-            assert_eq!(book.asks(CLAIM, ReqNo(no)), Entry::Made(7));
-            assert_eq!(book.entry(CLAIM), Entry::Likely(7));
+            assert_eq!(asks(&mut book, (no, by), after(10 * u64::from(no))), Entry::Made(7));
+            assert_eq!(book.entry(CLAIM, after(35)), Entry::Likely(7, within(15)));
         }
-        book.has(CLAIM, ReqNo(2), Entry::Made(8));
-        book.answered(CLAIM, by);
-        assert_eq!(book.entry(CLAIM), Entry::Likely(8));
+        queued(&mut book, (2, by), 8);
+        assert_eq!(book.entry(CLAIM, after(35)), Entry::Likely(8, within(15)));
+        queued(&mut book, (3, by), 8);
+        assert_eq!(book.entry(CLAIM, after(35)), Entry::Made(8));
+    }
+
+    #[test]
+    fn an_ask_by_native_commands_makes_no_entry() {
+        let mut book = Book::default();
+        book.sent((CLAIM, true), link(Side::Caller, 1), (&name(), LIFE, NOW));
+        assert_eq!(book.entry(CLAIM, NOW), Entry::Absent);
+    }
+
+    #[test]
+    fn of_two_entries_the_second_is_given_up_whichever_is_granted() {
+        let (mut book, one, two) = (Book::default(), link(Side::Caller, 1), link(Side::Driver, 2));
+        assert_eq!(asks(&mut book, (1, one), NOW), Entry::Absent);
+        assert_eq!(asks(&mut book, (2, two), after(5)), Entry::Unknown(within(5)), "the first may arrive behind it");
+        queued(&mut book, (2, two), 7);
+        assert_eq!(book.entry(CLAIM, after(5)), Entry::Likely(7, within(5)));
+        queued(&mut book, (1, one), 8);
+        book.left_queue(CLAIM, ReqNo(2));
+        assert_eq!(book.entry(CLAIM, after(5)), Entry::Likely(8, within(5)));
+        assert_eq!(asks(&mut book, (3, two), after(9)), Entry::Made(8));
+        queued(&mut book, (3, two), 8);
+        book.left_queue(CLAIM, ReqNo(2));
+        assert_eq!(book.entry(CLAIM, after(9)), Entry::Made(8));
     }
 
     #[test]
     fn an_entry_that_a_grant_took_out_is_none_though_the_answer_is_told_behind_it() {
         let (mut book, by) = (Book::default(), link(Side::Caller, 1));
-        book.sent((CLAIM, true), by, (&name(), LIFE, NOW));
-        book.asks(CLAIM, ReqNo(1));
+        asks(&mut book, (1, by), NOW);
         book.left_queue(CLAIM, ReqNo(1));
-        book.has(CLAIM, ReqNo(1), Entry::Made(7));
-        book.answered(CLAIM, by);
-        assert_eq!(book.entry(CLAIM), Entry::Absent);
+        queued(&mut book, (1, by), 7);
+        assert_eq!(book.entry(CLAIM, NOW), Entry::Absent);
     }
 
     #[test]
-    fn of_two_entries_the_second_is_given_up_whichever_is_granted() {
-        let (mut book, by) = (Book::default(), link(Side::Caller, 1));
-        book.sent((CLAIM, true), by, (&name(), LIFE, NOW));
-        assert_eq!(book.asks(CLAIM, ReqNo(1)), Entry::Absent);
-        assert_eq!(book.entry(CLAIM), Entry::Unknown);
-        assert_eq!(queued(&mut book, (2, 7)), Entry::Unknown, "the first may arrive behind it");
-        assert_eq!(book.entry(CLAIM), Entry::Likely(7));
-        book.has(CLAIM, ReqNo(1), Entry::Made(8));
-        book.answered(CLAIM, by);
-        book.left_queue(CLAIM, ReqNo(2));
-        assert_eq!(book.entry(CLAIM), Entry::Likely(8));
-        assert_eq!(queued(&mut book, (3, 8)), Entry::Made(8));
-        book.left_queue(CLAIM, ReqNo(2));
-        assert_eq!(book.entry(CLAIM), Entry::Made(8));
-    }
-
-    #[test]
-    fn an_entry_is_unknown_where_a_claim_that_asked_before_was_forgotten() {
-        let mut book = Book::default();
-        queued(&mut book, (1, 7));
+    fn an_entry_may_be_any_where_a_claim_that_asked_before_was_forgotten() {
+        let (mut book, by) = (Book::default(), link(Side::Driver, 1));
+        asks(&mut book, (1, by), NOW);
+        queued(&mut book, (1, by), 7);
         book.over(CLAIM);
-        assert_eq!(queued(&mut book, (2, 9)), Entry::Unknown);
+        assert_eq!(asks(&mut book, (2, by), NOW), Entry::Unknown(None));
+        assert_eq!(book.entry(CLAIM, NOW), Entry::Unknown(None));
+        queued(&mut book, (2, by), 9);
+        assert_eq!(book.entry(CLAIM, NOW), Entry::Made(9));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use leasehold_core::{
     Block, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, Token, Want,
 };
 use leasehold_wire::{
-    Call, Claimed, Detach, Ended, Entry, HoldState, Native, NativeClaim, Obstacle, Record, Reply, claim, claimed, detach, forget,
+    Call, Claimed, Detach, Ended, HoldState, Native, NativeClaim, Obstacle, Record, Reply, claim, claimed, detach, forget,
     native, release, released, renew, renewed,
 };
 use std::sync::Arc;
@@ -147,19 +147,19 @@ async fn look_at_holder(link: &Link, lock: &str, io_deadline: Instant) -> Result
 
 async fn ask_by_script(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
     let space = &inner.target.space;
-    let entry = inner.book().asks(call.claim, call.ask.no);
+    let entry = inner.book().asks(call.claim, call.ask.no, inner.world.now());
     let ask = claim(space, &call.resource, (call.claim, entry), (call.terms, call.ask));
     for _ in 0..MOST_CALLS {
-        let (outcome, entry) = match claimed(link.call(&ask, call.io_deadline).await?)? {
-            Claimed::Granted(counter, spare) => (granted(inner, call, (counter, spare)), Entry::Absent),
-            Claimed::Queued(obstacle, made) => (Outcome::Reply(ClaimReply::Queued(contention(&obstacle))), Entry::Made(made)),
-            Claimed::Busy(obstacle) => (Outcome::Reply(ClaimReply::Busy(contention(&obstacle))), Entry::Absent),
-            Claimed::Stale => (Outcome::Reply(ClaimReply::Stale), Entry::Absent),
+        let (outcome, made) = match claimed(link.call(&ask, call.io_deadline).await?)? {
+            Claimed::Granted(counter, spare) => (granted(inner, call, (counter, spare)), None),
+            Claimed::Queued(obstacle, made) => (Outcome::Reply(ClaimReply::Queued(contention(&obstacle))), Some(made)),
+            Claimed::Busy(obstacle) => (Outcome::Reply(ClaimReply::Busy(contention(&obstacle))), None),
+            Claimed::Stale => (Outcome::Reply(ClaimReply::Stale), None),
             // Past its deadline, a release may have gone out, and no claim may follow it.
             Claimed::Again if inner.world.now() < call.io_deadline => continue,
             Claimed::Again => return Err(Fault::Late),
         };
-        inner.book().has(call.claim, call.ask.no, entry);
+        inner.book().has(call.claim, call.ask.no, made);
         return Ok(outcome);
     }
     Err(Fault::Late)
@@ -208,7 +208,7 @@ async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why:
 }
 
 async fn give_back(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<(), Fault> {
-    let entry = inner.book().entry(call.claim);
+    let entry = inner.book().entry(call.claim, inner.world.now());
     let back = release(&inner.target.space, &call.resource, (call.claim, entry), Manner::Own { keep: Duration::ZERO });
     release_on(link, &back, call.io_deadline, Care::default()).await.map(|_| ())
 }
@@ -255,7 +255,7 @@ pub(super) async fn release_verb(inner: &Arc<Inner>, call: &ReleaseCall) -> Resu
     let now = inner.world.now();
     let (carriers, urgent, entry) = {
         let book = inner.book();
-        (book.carriers(call.claim), book.is_contended(&call.resource, now), book.entry(call.claim))
+        (book.carriers(call.claim), book.is_contended(&call.resource, now), book.entry(call.claim, now))
     };
     let mut others: Vec<Arc<Link>> = carriers.iter().filter_map(|id| inner.living(*id)).collect();
     let link = match inner.link(call.route) {
