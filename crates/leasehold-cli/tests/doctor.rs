@@ -148,7 +148,6 @@ const RIGHTS: &[&str] = &[
     "lpush",
     "lrange",
     "lrem",
-    "lset",
     "persist",
     "pexpire",
     "pexpireat",

@@ -154,7 +154,7 @@ pub fn raise(space: &Space) -> Call {
 
 /// Reads one resource, with at most `most` waiters.
 pub fn inspect(keys: Keys, most: usize) -> Call {
-    call(&INSPECT, vec![keys.lock, keys.queue], vec![most.to_string()])
+    call(&INSPECT, vec![keys.lock, keys.queue, keys.places], vec![most.to_string()])
 }
 
 /// A claim as it stands in its client's registry.

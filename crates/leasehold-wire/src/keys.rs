@@ -8,21 +8,23 @@ use std::fmt;
 ///
 /// The lock of a resource is `prefix + name`, so that any client that does `SET NX PX` on it is excluded too. A name has no
 /// control character; every other key of ours has U+0001 right after the prefix. So none of them is ever a resource's key,
-/// whatever its name, and none is another's: the characters after U+0001 (`q{`, `token`, `clients`, `client:`, `to:`) tell
-/// them apart. All begin with the prefix, as a rule `~PREFIX*` or `&PREFIX*` of an access list needs it.
+/// whatever its name, and none is another's: the characters after U+0001 (`q{`, `p{`, `token`, `clients`, `client:`, `to:`)
+/// tell them apart. All begin with the prefix, as a rule `~PREFIX*` or `&PREFIX*` of an access list needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Space {
     prefix: String,
     counter: String,
 }
 
-/// The three keys of one resource.
+/// The four keys of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keys {
     /// The lock: a string, the holder's claim.
     pub lock: String,
     /// The queue: a list of those who wait.
     pub queue: String,
+    /// What later asks have made of their places: a hash by claim.
+    pub places: String,
     /// The token counter of the server.
     pub counter: String,
 }
@@ -74,11 +76,13 @@ impl Space {
         [&self.prefix, "\u{1}q{", &tag, "}", rest].concat()
     }
 
-    /// The three keys of a resource.
+    /// The four keys of a resource.
     pub fn keys(&self, name: &ResourceName) -> Keys {
         let lock = self.lock(name);
         let queue = self.queue(&lock, name);
-        Keys { lock, queue, counter: self.counter.clone() }
+        let (tag, rest) = tail(&lock, name);
+        let places = [&self.prefix, "\u{1}p{", &tag, "}", rest].concat();
+        Keys { lock, queue, places, counter: self.counter.clone() }
     }
 
     /// The token counter.
@@ -201,6 +205,7 @@ mod tests {
             for text in ODD {
                 let keys = space.keys(&name(text));
                 assert_eq!(slot(&keys.queue), slot(&keys.lock), "{prefix}{text}");
+                assert_eq!(slot(&keys.places), slot(&keys.lock), "{prefix}{text}");
             }
         }
     }
@@ -212,7 +217,7 @@ mod tests {
             let mut seen = HashSet::from([space.counter().to_owned(), space.clients(), space.client(1), space.channel(1)]);
             for text in ODD {
                 let keys = space.keys(&name(text));
-                for key in [keys.lock, keys.queue] {
+                for key in [keys.lock, keys.queue, keys.places] {
                     assert!(key.starts_with(prefix));
                     assert!(seen.insert(key.clone()), "{key:?}");
                 }
@@ -228,10 +233,10 @@ mod tests {
                 let keys = space.keys(&name(text));
                 let named = space.lock_and_queue(&name(text));
                 assert_eq!(named[0], keys.lock);
-                let derived = format!("leasehold:\u{1}q{{{}}}", keys.lock);
+                let derived = |kind| format!("leasehold:\u{1}{kind}{{{}}}", keys.lock);
                 match named.get(1) {
                     Some(queue) => assert_eq!(*queue, keys.queue),
-                    None => assert_eq!(derived, keys.queue, "{prefix}{text}"),
+                    None => assert_eq!([derived("q"), derived("p")], [keys.queue, keys.places], "{prefix}{text}"),
                 }
             }
         }

@@ -25,13 +25,13 @@ macro_rules! script {
 }
 
 pub(crate) static CLAIM: Script =
-    script!("claim", 1, 3, "claim.lua", "keys.lua", "claim_enter.lua", "queue.lua", "claim_body.lua");
+    script!("claim", 1, 3, "claim.lua", "keys.lua", "claim_enter.lua", "places.lua", "queue.lua", "claim_body.lua");
 pub(crate) static RELEASE: Script =
-    script!("release", 1, 1, "release.lua", "keys.lua", "release_hand_off.lua", "queue.lua", "release_body.lua");
+    script!("release", 1, 1, "release.lua", "keys.lua", "places.lua", "release_hand_off.lua", "queue.lua", "release_body.lua");
 pub(crate) static RENEW: Script =
-    script!("renew", 1, 2, "renew.lua", "keys.lua", "renew_tokens.lua", "queue.lua", "renew_body.lua");
+    script!("renew", 1, 2, "renew.lua", "keys.lua", "renew_tokens.lua", "places.lua", "queue.lua", "renew_body.lua");
 pub(crate) static RAISE: Script = script!("raise", 1, 0, "raise.lua");
-pub(crate) static INSPECT: Script = script!("inspect", 2, 1, "inspect.lua");
+pub(crate) static INSPECT: Script = script!("inspect", 3, 1, "inspect.lua");
 pub(crate) static REGISTRY: Script = script!("registry", 2, 4, "registry.lua");
 pub(crate) static DETACH: Script = script!("detach", 2, 5, "detach.lua");
 pub(crate) static FORGET: Script = script!("forget", 2, 1, "forget.lua");

@@ -16,7 +16,7 @@ const COUNTER: &str = "leasehold:\u{1}token";
 
 fn exists(server: &RedisServer, resource: &str) -> bool {
     let keys = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name(resource));
-    server.query::<u32>(&["EXISTS", &keys.lock, &keys.queue]) > 0
+    server.query::<u32>(&["EXISTS", &keys.lock, &keys.queue, &keys.places]) > 0
 }
 
 fn token(reply: ClaimReply) -> Token {

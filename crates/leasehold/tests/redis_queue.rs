@@ -14,6 +14,11 @@ fn queue() -> String {
     Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r")).queue
 }
 
+/// What its later asks have made of places.
+fn places() -> String {
+    Space::new(Space::DEFAULT_PREFIX).unwrap().keys(&name("r")).places
+}
+
 fn now_us(server: &RedisServer) -> u64 {
     let (seconds, micros): (u64, u64) = server.query(&["TIME"]);
     seconds * 1_000_000 + micros
@@ -227,9 +232,9 @@ fn an_entry_is_found_by_when_it_was_made_however_unevenly_they_came() {
             left.retain(|other| *other != serial);
             assert_eq!(waiting(&server), left);
         }
-        // Two at the ends, four guesses, and halves of 300.
+        // Two at the ends, halves of 300, and a guess before each.
         let looks = count(&requests(&server), "lindex");
-        assert!(looks <= 4 * times.len() as u64 * (2 + 4 + 9), "{looks} for {} entries", times.len());
+        assert!(looks <= 4 * times.len() as u64 * (2 + 9 + 9), "{looks} for {} entries", times.len());
     }
 }
 
@@ -293,17 +298,29 @@ fn of_two_entries_of_a_claim_each_release_takes_one() {
 }
 
 #[test]
-fn who_is_found_too_late_enters_anew_and_who_is_not_found_too() {
+fn who_asks_too_late_enters_anew_and_who_is_not_there_any_more_too() {
     let server = held();
+    let late = now_us(&server) - 61_000_000;
+    server.query::<u64>(&["RPUSH", &queue(), &format!("{late} {} 1 60000000 1000000 0", ClaimId::new(1, 9))]);
     let begun = fill(&server, &[0, 1, 2]);
-    let over = format!("{} {:016x}{:016x} 1 1000000 0 0", begun + 1, 1, 2);
-    server.query::<()>(&["LSET", &queue(), "1", &over]);
-    let made = ask(&server, 2, (Entry::Made(begun + 1), 2));
+    let made = ask(&server, 9, (Entry::Made(late), 2));
     assert!(made > begun + 2);
-    assert_eq!(waiting(&server), [1, 3, 2]);
-    server.query::<()>(&["LPOP", &queue()]);
-    assert!(ask(&server, 1, (Entry::Made(begun), 2)) > made, "others have entered since");
-    assert_eq!(waiting(&server), [3, 2, 1]);
+    assert_eq!(waiting(&server), [9, 1, 2, 3, 9]);
+    assert_eq!(ask(&server, 9, (Entry::Made(made), 3)), made);
+    server.query::<Vec<String>>(&["LPOP", &queue(), "2"]);
+    assert!(ask(&server, 1, (Entry::Made(begun), 2)) > made, "the first has entered since");
+    assert_eq!(waiting(&server), [2, 3, 9, 1]);
+}
+
+#[test]
+fn an_entry_that_was_not_lengthened_or_that_lost_this_stands_by_itself() {
+    let server = held();
+    let begun = fill(&server, &[0, 1]);
+    assert_eq!(ask(&server, 1, (Entry::Made(begun), 2)), begun);
+    server.query::<()>(&["DEL", &places()]);
+    assert_eq!(ask(&server, 1, (Entry::Made(begun), 3)), begun);
+    assert_eq!(ask(&server, 2, (Entry::Made(begun + 1), 2)), begun + 1);
+    assert_eq!(waiting(&server), [1, 2]);
 }
 
 #[test]
@@ -320,14 +337,17 @@ fn a_queue_whose_ends_are_out_of_order_since_the_clock_went_back_is_searched() {
 fn a_place_never_gets_shorter_and_keeps_its_largest_number_but_takes_the_rest_from_the_last_ask() {
     let server = held();
     let made = now_us(&server);
-    let long = 600_000_000;
-    server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {} 9 {long} 5 7", ClaimId::new(1, 1))]);
-    let (space, about) = (Space::new(Space::DEFAULT_PREFIX).unwrap(), (ClaimId::new(1, 1), Entry::Made(made)));
+    let (id, long) = (ClaimId::new(1, 1), 600_000_000);
+    server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {id} 1 60000000 5 7")]);
+    server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{made} {id} 9 {long} 5 7")]);
+    let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
     let ask = Ask { no: ReqNo(2), first: false, wait: true, spare: 16 };
-    run(&server, &claim(&space, &name("r"), about, (lasting(), ask)));
-    let entries: Vec<String> = server.query(&["LRANGE", &queue(), "0", "-1"]);
-    assert_eq!(entries, [format!("{made} {} 9 {long} 1000000 0 16", ClaimId::new(1, 1))]);
-    assert!(server.query::<u64>(&["PTTL", &queue()]) > long / 1_000 - 60_000);
+    run(&server, &claim(&space, &name("r"), (id, Entry::Made(made)), (lasting(), ask)));
+    let place: String = server.query(&["HGET", &places(), &id.to_string()]);
+    assert_eq!(place, format!("{made} {id} 9 {long} 1000000 0 16"));
+    for key in [queue(), places()] {
+        assert!(server.query::<u64>(&["PTTL", &key]) > long / 1_000 - 60_000);
+    }
 }
 
 /// A server on which the claim 1 holds, and others may wait.
@@ -339,14 +359,24 @@ fn held_by_one() -> RedisServer {
 
 #[test]
 fn who_is_handed_the_lock_holds_it_for_the_rest_of_its_place() {
+    let (life, later) = (60_000_000, 80_000_000);
     for entry in [Entry::Absent, Entry::Unknown(None)] {
-        let server = held_by_one();
-        let begun = fill(&server, &[0, 1]);
-        server.query::<()>(&["LPOP", &queue()]);
-        assert_eq!(withdraw(&server, 1, entry), Ended::Released);
-        assert_eq!(server.query::<String>(&["GET", "leasehold:r"]), format!("{}+0", ClaimId::new(1, 2)));
-        let (end, place) = (server.query::<u64>(&["PEXPIRETIME", "leasehold:r"]) * 1_000, begun + 1 + 60_000_000);
-        assert!((place..place + 5_000).contains(&end), "{entry:?}: {end}, and the place ends at {place}");
+        // As it entered, as it asked later, and with what is left of another entry of the claim.
+        for (made_then, expected) in [(None, life), (Some(1), later), (Some(0), life)] {
+            let server = held_by_one();
+            let begun = fill(&server, &[0, 1]);
+            server.query::<()>(&["LPOP", &queue()]);
+            let id = ClaimId::new(1, 2);
+            if let Some(then) = made_then {
+                let place = format!("{} {id} 1 {later} 1000000 0", begun + then);
+                server.query::<u64>(&["HSET", &places(), &id.to_string(), &place]);
+            }
+            assert_eq!(withdraw(&server, 1, entry), Ended::Released);
+            assert_eq!(server.query::<String>(&["GET", "leasehold:r"]), format!("{id}+0"));
+            let (end, place) = (server.query::<u64>(&["PEXPIRETIME", "leasehold:r"]) * 1_000, begun + 1 + expected);
+            assert!((place..place + 5_000).contains(&end), "{entry:?} {made_then:?}: {end}, and the place ends at {place}");
+            assert_eq!(server.query::<u32>(&["EXISTS", &places()]), u32::from(made_then == Some(0)));
+        }
     }
 }
 

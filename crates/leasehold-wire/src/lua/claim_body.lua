@@ -21,22 +21,40 @@ local function refresh(left, kept)
   return { 1, token, 0 }
 end
 
--- Enters the queue or refreshes the place in it, which keeps the latest end and the largest number. When the entry was made.
+-- The place of this claim in the queue, if it has one that is not over. An entry that was made then is there unless the first was
+-- made later, or it is not by the clock of now. After the clock went back, the last may be older than the first: then all are read.
+local function standing()
+  local made, since = read_told(told)
+  local entry
+  if made then
+    local first = made_at(0)
+    if first and first <= made and made <= now() then
+      entry = format('%016.0f ', made) .. ARGV[1]
+    elseif first and made_at(-1) < first then
+      since = 0
+    end
+  end
+  if not entry and since then entry = (search(id, since) or {}).text end
+  local place = entry and place_of(entry)
+  if place and place.till > now() then return place end
+end
+
+-- Enters the queue, or lengthens the place in it, which keeps the latest end and the largest number. When the entry was made.
 local function queue_up()
-  local place = find(id, told)
-  if place and place.till <= now() then
-    take_out(place)
-    place = nil
-  end
-  local ask, till, rest = new.ask, now() + new.till, match(ARGV[1], '^%x+ %d+ %d+ (.*)$')
-  local made = place and sub(place.entry, 1, 16) or format('%016.0f', now())
+  local place = standing()
+  local made, ask, till = now(), new.ask, now() + new.till
   if place then
-    ask, till = math.max(place.ask, ask), math.max(place.till, till)
+    made, ask, till = place.made, math.max(place.ask, ask), math.max(place.till, till)
   end
-  local entry = made .. ' ' .. id .. ' ' .. format('%d %d ', ask, till - made) .. rest
-  if place then call('LSET', QUEUE, place.at, entry) else call('RPUSH', QUEUE, entry) end
+  local entry = format('%016.0f %s %d %d ', made, id, ask, till - made) .. match(ARGV[1], '^%x+ %d+ %d+ (.*)$')
+  if place then
+    call('HSET', PLACES, id, entry)
+    live_until(PLACES, till)
+  else
+    call('RPUSH', QUEUE, entry)
+  end
   live_until(QUEUE, till)
-  return made
+  return format('%.0f', made)
 end
 
 local mark, holder, kept = read(value or '')

@@ -1,10 +1,10 @@
 
 -- queue.lua: what claim, release and renew share: the queue of a resource and the grant to its first waiter.
--- Put into the scripts that need it, behind their first half, which names call, LOCK, QUEUE, COUNTER (keys) and CHANNELS (what a
+-- Put into the scripts that need it, behind their first half, which names call, LOCK, QUEUE, PLACES, COUNTER (keys) and CHANNELS (what a
 -- client's channel begins with).
 -- An entry of the queue is "<made_us> <claim> <last ask> <life_us> <margin_us> <delay_ms>", and " <spare>" if the grant is to
--- bring spare tokens. It is a claim's place for its life from when it was made; later asks lengthen that where it stands. The
--- entries are in the order they were made in, by which those are found again that do not come first.
+-- bring spare tokens. It is a claim's place for its life from when it was made. What later asks make of it stands in PLACES, a hash
+-- by claim, as another entry that was made then. The entries are in the order they were made in, by which one is found again.
 local match, sub, format, floor = string.match, string.sub, string.format, math.floor
 
 local now_us
@@ -23,6 +23,16 @@ local function read_place(entry)
     claim = claim, made = tonumber(made), ask = tonumber(ask), till = made + life, margin = tonumber(margin),
     delay = tonumber(delay), spare = tonumber(spare) or 0,
   }
+end
+
+-- The place of an entry of the queue; `later` if an ask has lengthened it. Nil if it is none of ours.
+local function place_of(entry)
+  local place = read_place(entry)
+  local later = place and call('HGET', PLACES, place.claim)
+  later = later and read_place(later)
+  if not later or later.made ~= place.made then return place end
+  later.later = true
+  return later
 end
 
 -- Lets `key` live until `till` (µs) at least, never shorter than it would.
@@ -45,48 +55,46 @@ local function read(value)
   if claim and #claim == 32 then return mark, claim, tonumber(delay) or 0 end
 end
 
--- Takes a place out that was found, from the nearer end.
-local function take_out(place)
-  call('LREM', QUEUE, place.at * 2 < call('LLEN', QUEUE) and 1 or -1, place.entry)
+-- An entry of the queue and where it is.
+local function found(at, entry)
+  return { at = at, text = entry }
 end
 
-local function place_at(at, entry)
-  local place = read_place(entry)
-  place.at, place.entry = at, entry
-  return place
-end
-
--- The place of `claim`, whose entry may have been made at any time `since` then (µs): O(entries that were).
+-- The entry of `claim` that may have been made at any time `since` then (µs): O(entries that were).
 local function search(claim, since)
   local last, count = call('LLEN', QUEUE) - 1, 16
   while last >= 0 do
     local first = math.max(last - count + 1, 0)
     local entries = call('LRANGE', QUEUE, first, last)
     for at = #entries, 1, -1 do
-      if sub(entries[at], 18, 49) == claim and read_place(entries[at]) then return place_at(first + at - 1, entries[at]) end
+      if sub(entries[at], 18, 49) == claim and read_place(entries[at]) then return found(first + at - 1, entries[at]) end
     end
     if (tonumber(sub(entries[1], 1, 16)) or since) < since then return nil end
     last, count = first - 1, count * 4
   end
 end
 
--- The place of `claim`, whose entry was `made` then: O(log entries), first by guesses as if all had come evenly, then by halves.
+-- When the entry there was made; nil if there is none. Foreign ones were made at 0.
+local function made_at(at)
+  local entry = call('LINDEX', QUEUE, at)
+  return entry and (tonumber(sub(entry, 1, 16)) or 0)
+end
+
+-- The entry of `claim` that was `made` then: O(log entries), by turns by a guess as if all had come evenly and by halves.
 -- After the clock went back, entries are not in the order of their times until the older ones are gone. Where that shows at the
--- ends, they are all read; else a claim may not be found, enter once more, and leave an entry behind, which nobody lengthens and
--- which ends with its life.
+-- ends, they are all read; else an entry may not be found, and be left behind, which nobody lengthens and which ends with its life.
 local function look_up(claim, made)
-  local function made_at(at) return tonumber(sub(call('LINDEX', QUEUE, at), 1, 16)) or 0 end
   local low, high, guesses = 0, call('LLEN', QUEUE) - 1, 0
   if high < 0 then return nil end
   local earliest, latest = made_at(low), made_at(high)
   if earliest > latest then return search(claim, 0) end
   while low <= high and earliest <= made and made <= latest do
     guesses = guesses + 1
-    local share = guesses < 9 and latest > earliest and (made - earliest) / (latest - earliest) or 0.5
+    local share = guesses % 2 == 1 and latest > earliest and (made - earliest) / (latest - earliest) or 0.5
     local at = low + floor((high - low) * share)
     local entry = call('LINDEX', QUEUE, at)
     local its = tonumber(sub(entry, 1, 16)) or 0
-    if its == made then return sub(entry, 18, 49) == claim and read_place(entry) and place_at(at, entry) or nil end
+    if its == made then return sub(entry, 18, 49) == claim and found(at, entry) or nil end
     if its < made then
       low, earliest = at + 1, its
     else
@@ -95,19 +103,19 @@ local function look_up(claim, made)
   end
 end
 
--- The place of `claim`; nil if it has none. `told` is what is known of its entry: nothing if it has none, else when it was made,
--- and if it may be another, "?" and how long ago that was made at most (µs; any if left out).
-local function find(claim, told)
+-- What was told of a claim's entry: when it was made (µs), if that is known, and since when it may be another.
+local function read_told(told)
   local made, unsure, age = match(told or '', '^(%d*)(%??)(%d*)$')
-  local place = made and made ~= '' and look_up(claim, tonumber(made))
-  return place or unsure == '?' and search(claim, age ~= '' and now() - age or 0) or nil
+  return tonumber(made or ''), unsure == '?' and (age ~= '' and now() - age or 0) or nil
 end
 
--- Gives up the place of `claim`, of whose entry so much was `told`; false if it has none.
+-- Gives up the place of `claim`, of whose entry so much was `told`; false if it has none. From the nearer end of the queue.
 local function withdraw(claim, told)
-  local place = find(claim, told)
-  if not place then return false end
-  take_out(place)
+  local made, since = read_told(told)
+  local entry = made and look_up(claim, made) or since and search(claim, since)
+  if not entry then return false end
+  call('LREM', QUEUE, entry.at * 2 < call('LLEN', QUEUE) and 1 or -1, entry.text)
+  call('HDEL', PLACES, claim)
   return true
 end
 
@@ -122,16 +130,18 @@ local function take_first(asker, popped, leaver)
     local entry = popped or call('LPOP', QUEUE)
     popped = nil
     if not entry then break end
-    local place = read_place(entry)
+    local place = place_of(entry)
     if not place or place.till <= now() or place.claim == leaver then
       dead = dead + 1
     elseif place.claim == asker or place.till - now() >= place.margin then
       first = place
-      break
     else
       late[#late + 1] = entry
       if place.till > late_until then late_until = place.till end
+      place = nil
     end
+    if place and place.later then call('HDEL', PLACES, place.claim) end
+    if first then break end
   end
   for i = #late, 1, -1 do call('LPUSH', QUEUE, late[i]) end
   -- Where all were taken out, the queue began anew.

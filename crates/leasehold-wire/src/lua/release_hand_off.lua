@@ -2,8 +2,11 @@
 -- release.lua, put behind its first half: the ordinary hand-off, to a first waiter with enough of its place left. Everybody waits
 -- for it, so it comes before the functions of the other cases are even made. They go on with the entry that was popped here.
 if entry then
-  local ask, life, margin, spare = string.match(entry, '^(%d+) (%d+) (%d+) 0 ?(%d*)$', 51)
   local claim = string.sub(entry, 18, 49)
+  -- Nobody has asked twice: then there is no such key.
+  local later = call('HGET', PLACES, claim)
+  if later and string.sub(later, 1, 16) ~= string.sub(entry, 1, 16) then later = nil end
+  local ask, life, margin, spare = string.match(later or entry, '^(%d+) (%d+) (%d+) 0 ?(%d*)$', 51)
   local record = claim .. '+0'
   if ask and record ~= value then
     local time = call('TIME')
@@ -17,6 +20,7 @@ if entry then
       else
         call('INCRBY', COUNTER, spare)
       end
+      if later then call('HDEL', PLACES, claim) end
       -- Not before the place's end, although the parts of a millisecond are left out here and in the server's clock.
       call('SET', LOCK, record, 'PX', string.format('%d', left / 1000 + 2))
       -- A server writes last to whom it had something to tell first. Without a word ahead that is the next holder, and it is

@@ -40,7 +40,7 @@ impl Store for Fixture {
 
     fn residue<'a>(&'a self, resource: &'a ResourceName) -> Pending<'a, Vec<String>> {
         let keys = Space::new(Space::DEFAULT_PREFIX).unwrap().keys(resource);
-        let left = [keys.lock, keys.queue].into_iter().filter(|key| self.server.query::<u32>(&["EXISTS", key]) > 0);
+        let left = [keys.lock, keys.queue, keys.places].into_iter().filter(|key| self.server.query::<u32>(&["EXISTS", key]) > 0);
         let left = left.collect();
         Box::pin(async { left })
     }

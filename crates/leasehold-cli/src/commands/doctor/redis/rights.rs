@@ -165,7 +165,7 @@ fn form(names: &Names, command: &str) -> Option<Form> {
         "PEXPIRE" => on(none, &["1000"], false),
         "PEXPIREAT" => on(none, &["1000", "GT"], false),
         "LINDEX" => on(none, &["0"], false),
-        "LREM" | "LSET" => on(none, &["0", "x"], false),
+        "LREM" => on(none, &["0", "x"], false),
         "LRANGE" | "ZRANGE" | "ZREMRANGEBYSCORE" => on(none, &["0", "0"], false),
         // Wrong: an odd number of fields and values, a score that is no number.
         "HSET" => on(none, &["x", "y", "z"], false),
@@ -188,7 +188,7 @@ fn form(names: &Names, command: &str) -> Option<Form> {
 /// Asks for a script that nobody has, with each kind of key that the library names.
 async fn try_keys(patient: &Patient, refused: &mut Refused) -> Result<(), Fault> {
     let (keys, space) = (patient.keys(), patient.space());
-    let all = [keys.lock, keys.queue, keys.counter, space.clients(), space.client(patient.client)];
+    let all = [keys.lock, keys.queue, keys.places, keys.counter, space.clients(), space.client(patient.client)];
     let hash = "0".repeat(40);
     let asked = all.iter().map(|key| words(["EVALSHA", &hash, "1", key])).collect();
     for (key, answer) in all.iter().zip(patient.talk.ask_all(asked).await?) {
