@@ -21,32 +21,37 @@ local function refresh(left, kept)
   return { 1, token, 0 }
 end
 
--- The place of this claim in the queue, if it has one that is not over. An entry that was made then is there unless the first was
--- made later, or it is not by the clock of now. After the clock went back, the last may be older than the first: then all are read.
+-- The place of this claim in the queue, if it has one that is not over, and when its entry was made, as text. An entry that was made
+-- then is there unless the first was made later, or it is not by the clock of now. After the clock went back, the last may be older
+-- than the first: then all are read.
 local function standing()
   local made, since = read_told(told)
-  local entry
+  local place, text
   if made then
     local first = made_at(0)
     if first and first <= made and made <= now() then
-      entry = format('%016.0f ', made) .. ARGV[1]
+      place, text = later_of(id, made) or { made = made, ask = 0, till = made + new.till }, match(told, '^%d+')
     elseif first and made_at(-1) < first then
       since = 0
     end
   end
-  if not entry and since then entry = (search(id, since) or {}).text end
-  local place = entry and place_of(entry)
-  if place and place.till > now() then return place end
+  if not place and since then
+    local entry = search(id, since)
+    if entry then place, text = place_of(entry.text), sub(entry.text, 1, 16) end
+  end
+  if place and place.till > now() then return place, text end
 end
 
 -- Enters the queue, or lengthens the place in it, which keeps the latest end and the largest number. When the entry was made.
 local function queue_up()
-  local place = standing()
-  local made, ask, till = now(), new.ask, now() + new.till
+  local place, made = standing()
+  local ask, till = new.ask, now() + new.till
   if place then
-    made, ask, till = place.made, math.max(place.ask, ask), math.max(place.till, till)
+    ask, till = math.max(place.ask, ask), math.max(place.till, till)
+  else
+    made = format('%016.0f', now())
   end
-  local entry = format('%016.0f %s %d %d ', made, id, ask, till - made) .. match(ARGV[1], '^%x+ %d+ %d+ (.*)$')
+  local entry = made .. format(' %s %d %d ', id, ask, till - made) .. match(ARGV[1], '^%d+ %d+ (.*)$', 34)
   if place then
     call('HSET', PLACES, id, entry)
     live_until(PLACES, till)
@@ -54,7 +59,7 @@ local function queue_up()
     call('RPUSH', QUEUE, entry)
   end
   live_until(QUEUE, till)
-  return format('%.0f', made)
+  return made
 end
 
 local mark, holder, kept = read(value or '')

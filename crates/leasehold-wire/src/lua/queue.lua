@@ -25,14 +25,18 @@ local function read_place(entry)
   }
 end
 
--- The place of an entry of the queue; `later` if an ask has lengthened it. Nil if it is none of ours.
+-- What later asks have made of the place by the entry of `claim` that was `made` then; nil if there were none.
+local function later_of(claim, made)
+  local text = call('HGET', PLACES, claim)
+  local place = text and read_place(text)
+  return place and place.made == made and place or nil
+end
+
+-- The place of an entry of the queue; nil if it is none of ours. Second result: true if a later ask has lengthened it.
 local function place_of(entry)
   local place = read_place(entry)
-  local later = place and call('HGET', PLACES, place.claim)
-  later = later and read_place(later)
-  if not later or later.made ~= place.made then return place end
-  later.later = true
-  return later
+  local later = place and later_of(place.claim, place.made)
+  return later or place, later ~= nil
 end
 
 -- Lets `key` live until `till` (µs) at least, never shorter than it would.
@@ -130,7 +134,7 @@ local function take_first(asker, popped, leaver)
     local entry = popped or call('LPOP', QUEUE)
     popped = nil
     if not entry then break end
-    local place = place_of(entry)
+    local place, lengthened = place_of(entry)
     if not place or place.till <= now() or place.claim == leaver then
       dead = dead + 1
     elseif place.claim == asker or place.till - now() >= place.margin then
@@ -140,7 +144,7 @@ local function take_first(asker, popped, leaver)
       if place.till > late_until then late_until = place.till end
       place = nil
     end
-    if place and place.later then call('HDEL', PLACES, place.claim) end
+    if place and lengthened then call('HDEL', PLACES, place.claim) end
     if first then break end
   end
   for i = #late, 1, -1 do call('LPUSH', QUEUE, late[i]) end
