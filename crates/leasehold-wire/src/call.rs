@@ -88,27 +88,22 @@ pub enum Entry {
     Absent,
     /// It was made then, in µs on the server's clock. Nothing but that tells a server where it is, short of reading the queue.
     Made(u64),
-    /// Most likely that one; if that is gone, it may have another, made at most so long ago.
-    Likely(u64, Option<Duration>),
-    /// It may have one, made at most so long ago.
-    Unknown(Option<Duration>),
+    /// Most likely that one; if that is gone, it may have another that was made at this time, on the server's clock, or later.
+    Likely(u64, u64),
+    /// It may have one that was made at this time or later.
+    Unknown(u64),
 }
 
 impl Entry {
     fn text(self) -> Option<String> {
-        // For clocks that run at another rate.
-        let within = |age: Option<Duration>| age.map_or(String::new(), |age| micros(age + age / 16 + AGE_SLACK).to_string());
         match self {
             Entry::Absent => None,
             Entry::Made(made_us) => Some(made_us.to_string()),
-            Entry::Likely(made_us, age) => Some(format!("{made_us}?{}", within(age))),
-            Entry::Unknown(age) => Some(format!("?{}", within(age))),
+            Entry::Likely(made_us, since_us) => Some(format!("{made_us}?{since_us}")),
+            Entry::Unknown(since_us) => Some(format!("?{since_us}")),
         }
     }
 }
-
-/// An entry may be older by so much than its age, as counted here.
-const AGE_SLACK: Duration = Duration::from_millis(10);
 
 /// An ask by script.
 pub fn claim(space: &Space, name: &ResourceName, (claim, entry): (ClaimId, Entry), (terms, ask): (Terms, Ask)) -> Call {
@@ -296,7 +291,7 @@ mod tests {
             claim(&space, &name, (id, Entry::Absent), (terms(), ask)),
             release(&space, &name, (id, Entry::Absent), Manner::Own { keep: Duration::ZERO }),
             release(&space, &name, (id, Entry::Made(7)), Manner::Own { keep: Duration::from_secs(1) }),
-            release(&space, &name, (id, Entry::Unknown(None)), Manner::Revoke),
+            release(&space, &name, (id, Entry::Unknown(0)), Manner::Revoke),
             renew(&space, &name, id, (terms(), 16)),
             raise(&space),
             inspect(space.keys(&name), 100),

@@ -244,11 +244,11 @@ fn an_entry_that_may_be_any_is_searched_for() {
     let times: Vec<u64> = (0..200).collect();
     let begun = fill(&server, &times);
     for serial in [1, 2, 100, 199, 200] {
-        assert_eq!(ask(&server, serial, (Entry::Unknown(None), 2)), begun + serial - 1, "it keeps its place");
+        assert_eq!(ask(&server, serial, (Entry::Unknown(0), 2)), begun + serial - 1, "it keeps its place");
         assert_eq!(waiting(&server).len(), 200);
-        assert_eq!(withdraw(&server, serial, Entry::Unknown(None)), Ended::Released);
-        assert_eq!(withdraw(&server, serial, Entry::Unknown(None)), Ended::Absent);
-        assert!(ask(&server, serial, (Entry::Unknown(None), 3)) > begun + 200, "it had none");
+        assert_eq!(withdraw(&server, serial, Entry::Unknown(0)), Ended::Released);
+        assert_eq!(withdraw(&server, serial, Entry::Unknown(0)), Ended::Absent);
+        assert!(ask(&server, serial, (Entry::Unknown(0), 3)) > begun + 200, "it had none");
         assert_eq!(waiting(&server).last(), Some(&serial));
     }
     assert_eq!(waiting(&server).len(), 200);
@@ -259,40 +259,53 @@ fn an_entry_that_is_likely_is_searched_for_only_if_it_is_another() {
     let server = held();
     let begun = fill(&server, &[0, 1, 2, 3]);
     server.query::<()>(&["CONFIG", "RESETSTAT"]);
-    assert_eq!(withdraw(&server, 2, Entry::Likely(begun + 1, None)), Ended::Released);
+    assert_eq!(withdraw(&server, 2, Entry::Likely(begun + 1, 0)), Ended::Released);
     assert_eq!(count(&requests(&server), "lrange"), 0);
-    assert_eq!(withdraw(&server, 3, Entry::Likely(begun + 1, None)), Ended::Released);
+    assert_eq!(withdraw(&server, 3, Entry::Likely(begun + 1, 0)), Ended::Released);
     assert_eq!(waiting(&server), [1, 4]);
 }
 
 #[test]
-fn what_is_older_than_an_entry_can_be_is_not_read() {
+fn of_a_long_queue_only_what_may_be_the_entry_is_read() {
     let server = held();
-    let times: Vec<u64> = (0..200).map(|at| at * 50_000).collect();
-    fill(&server, &times);
-    // The first entry was made ten seconds ago, the last just now.
-    let age = Some(std::time::Duration::from_millis(300));
-    for serial in [1, 100, 180] {
-        assert_eq!(withdraw(&server, serial, Entry::Unknown(age)), Ended::Absent);
+    let times: Vec<u64> = (0..2_000).collect();
+    let begun = fill(&server, &times);
+    // By sixteen, and four times as many each time.
+    for (serial, since) in [(1_990, 1_999), (1_950, 1_940), (1_800, 1_700)] {
+        assert_eq!(withdraw(&server, serial, Entry::Unknown(begun + since)), Ended::Released);
     }
-    for serial in [197, 199, 200] {
-        assert_eq!(withdraw(&server, serial, Entry::Unknown(age)), Ended::Released);
+    assert_eq!(withdraw(&server, 1_000, Entry::Unknown(begun + 1_990)), Ended::Absent);
+    assert_eq!(withdraw(&server, 1_000, Entry::Unknown(begun + 1_000)), Ended::Released);
+}
+
+#[test]
+fn an_ask_behind_one_that_entered_anew_and_was_not_answered_finds_that_entry() {
+    let server = held();
+    let first = now_us(&server) - 61_000_000;
+    for at in [0, 1] {
+        let entry = format!("{} {} 1 60000000 1000000 0", first + at, ClaimId::new(1, 8 + at));
+        server.query::<u64>(&["RPUSH", &queue(), &entry]);
     }
-    assert_eq!(waiting(&server).len(), 197);
+    let told = Entry::Made(first + 1);
+    let unanswered = ask(&server, 9, (told, 2));
+    assert_eq!(ask(&server, 9, (Entry::Likely(first + 1, first + 1), 3)), unanswered);
+    assert_eq!(waiting(&server), [8, 9, 9], "the first of them is over");
+    assert_eq!(withdraw(&server, 9, Entry::Made(unanswered)), Ended::Released);
+    assert_eq!(server.query::<u32>(&["EXISTS", &places()]), 0, "nor what later asks made of it");
 }
 
 #[test]
 fn of_two_entries_of_a_claim_each_release_takes_one() {
     let server = held();
     // Its first ask arrives behind its second.
-    let made = ask(&server, 1, (Entry::Unknown(None), 2));
+    let made = ask(&server, 1, (Entry::Unknown(0), 2));
     ask(&server, 2, (Entry::Absent, 1));
     let other = ask(&server, 1, (Entry::Absent, 1));
     assert_eq!(waiting(&server), [1, 2, 1]);
     assert_eq!(ask(&server, 1, (Entry::Made(other), 3)), other);
     // The two connections that carried them carry a release each.
     for left in [&[1, 2][..], &[2]] {
-        assert_eq!(withdraw(&server, 1, Entry::Likely(made.max(other), None)), Ended::Released);
+        assert_eq!(withdraw(&server, 1, Entry::Likely(made.max(other), 0)), Ended::Released);
         assert_eq!(waiting(&server), left);
     }
 }
@@ -339,12 +352,12 @@ fn a_place_never_gets_shorter_and_keeps_its_largest_number_but_takes_the_rest_fr
     let made = now_us(&server);
     let (id, long) = (ClaimId::new(1, 1), 600_000_000);
     server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {id} 1 60000000 5 7")]);
-    server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{made} {id} 9 {long} 5 7")]);
+    server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{made} 9 {long} 5 7")]);
     let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
     let ask = Ask { no: ReqNo(2), first: false, wait: true, spare: 16 };
     run(&server, &claim(&space, &name("r"), (id, Entry::Made(made)), (lasting(), ask)));
     let place: String = server.query(&["HGET", &places(), &id.to_string()]);
-    assert_eq!(place, format!("{made} {id} 9 {long} 1000000 0 16"));
+    assert_eq!(place, format!("{made} 9 {long} 1000000 0 16"));
     for key in [queue(), places()] {
         assert!(server.query::<u64>(&["PTTL", &key]) > long / 1_000 - 60_000);
     }
@@ -360,7 +373,7 @@ fn held_by_one() -> RedisServer {
 #[test]
 fn who_is_handed_the_lock_holds_it_for_the_rest_of_its_place() {
     let (life, later) = (60_000_000, 80_000_000);
-    for entry in [Entry::Absent, Entry::Unknown(None)] {
+    for entry in [Entry::Absent, Entry::Unknown(0)] {
         // As it entered, as it asked later, and with what is left of another entry of the claim.
         for (made_then, expected) in [(None, life), (Some(1), later), (Some(0), life)] {
             let server = held_by_one();
@@ -368,7 +381,7 @@ fn who_is_handed_the_lock_holds_it_for_the_rest_of_its_place() {
             server.query::<()>(&["LPOP", &queue()]);
             let id = ClaimId::new(1, 2);
             if let Some(then) = made_then {
-                let place = format!("{} {id} 1 {later} 1000000 0", begun + then);
+                let place = format!("{} 1 {later} 1000000 0", begun + then);
                 server.query::<u64>(&["HSET", &places(), &id.to_string(), &place]);
             }
             assert_eq!(withdraw(&server, 1, entry), Ended::Released);
@@ -382,7 +395,7 @@ fn who_is_handed_the_lock_holds_it_for_the_rest_of_its_place() {
 
 #[test]
 fn a_claim_that_gives_back_is_not_granted_by_an_entry_that_it_left_behind() {
-    for entry in [Entry::Absent, Entry::Unknown(None)] {
+    for entry in [Entry::Absent, Entry::Unknown(0)] {
         for others in [0, 1] {
             let server = held_by_one();
             fill(&server, &[0, 1][..=others]);

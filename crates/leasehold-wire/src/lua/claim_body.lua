@@ -1,7 +1,9 @@
 
 -- claim.lua, its second half: the decision.
-local new, ttl = read_place('0 ' .. ARGV[1]), tonumber(ARGV[3])
-local id, delay = new.claim, new.delay
+local id, ttl = sub(ARGV[1], 1, 32), tonumber(ARGV[3])
+-- As if it were made at 0.
+local new = place_by(id, 0, match(ARGV[1], '^(%d+) (%d+) (%d+) (%d+) ?(%d*)$', 34))
+local delay = new.delay
 local waits, told = match(ARGV[2], '^(%d) ?(.*)$')
 
 local function hold(value)
@@ -26,20 +28,18 @@ end
 -- than the first: then all are read.
 local function standing()
   local made, since = read_told(told)
-  local place, text
   if made then
     local first = made_at(0)
     if first and first <= made and made <= now() then
-      place, text = later_of(id, made) or { made = made, ask = 0, till = made + new.till }, match(told, '^%d+')
+      local place = later_of(id, made) or { made = made, ask = 0, till = made + new.till }
+      if place.till > now() then return place, match(told, '^%d+') end
     elseif first and made_at(-1) < first then
       since = 0
     end
   end
-  if not place and since then
-    local entry = search(id, since)
-    if entry then place, text = place_of(entry.text), sub(entry.text, 1, 16) end
-  end
-  if place and place.till > now() then return place, text end
+  local entry = since and search(id, since)
+  local place = entry and place_of(entry.text)
+  if place and place.till > now() then return place, sub(entry.text, 1, 16) end
 end
 
 -- Enters the queue, or lengthens the place in it, which keeps the latest end and the largest number. When the entry was made.
@@ -51,12 +51,12 @@ local function queue_up()
   else
     made = format('%016.0f', now())
   end
-  local entry = made .. format(' %s %d %d ', id, ask, till - made) .. match(ARGV[1], '^%d+ %d+ (.*)$', 34)
+  local rest = format(' %d %d ', ask, till - made) .. match(ARGV[1], '^%d+ %d+ (.*)$', 34)
   if place then
-    call('HSET', PLACES, id, entry)
+    call('HSET', PLACES, id, made .. rest)
     live_until(PLACES, till)
   else
-    call('RPUSH', QUEUE, entry)
+    call('RPUSH', QUEUE, made .. ' ' .. id .. rest)
   end
   live_until(QUEUE, till)
   return made

@@ -9,7 +9,7 @@ local waiters = {}
 for _, entry in ipairs(redis.call('LRANGE', KEYS[2], 0, tonumber(ARGV[1]) - 1)) do
   local made, claim, life = string.match(entry, '^(%d+) (%x+) %d+ (%d+) ')
   local later = made and redis.call('HGET', KEYS[3], claim)
-  if later then life = string.match(later, '^' .. made .. ' %x+ %d+ (%d+) ') or life end
+  if later then life = string.match(later, '^' .. made .. ' %d+ (%d+) ') or life end
   if made and made + life > now then
     waiters[#waiters + 1] = claim
     waiters[#waiters + 1] = made + life - now

@@ -4,7 +4,7 @@
 -- client's channel begins with).
 -- An entry of the queue is "<made_us> <claim> <last ask> <life_us> <margin_us> <delay_ms>", and " <spare>" if the grant is to
 -- bring spare tokens. It is a claim's place for its life from when it was made. What later asks make of it stands in PLACES, a hash
--- by claim, as another entry that was made then. The entries are in the order they were made in, by which one is found again.
+-- by claim, as the entry without the claim. The entries are in the order they were made in, by which one is found again.
 local match, sub, format, floor = string.match, string.sub, string.format, math.floor
 
 local now_us
@@ -16,8 +16,7 @@ local function now()
   return now_us
 end
 
-local function read_place(entry)
-  local made, claim, ask, life, margin, delay, spare = match(entry, '^(%d+) (%x+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$')
+local function place_by(claim, made, ask, life, margin, delay, spare)
   if not made then return nil end
   return {
     claim = claim, made = tonumber(made), ask = tonumber(ask), till = made + life, margin = tonumber(margin),
@@ -25,18 +24,22 @@ local function read_place(entry)
   }
 end
 
+local function read_place(entry)
+  return place_by(sub(entry, 18, 49), match(entry, '^(%d+) %x+ (%d+) (%d+) (%d+) (%d+) ?(%d*)$'))
+end
+
 -- What later asks have made of the place by the entry of `claim` that was `made` then; nil if there were none.
 local function later_of(claim, made)
   local text = call('HGET', PLACES, claim)
-  local place = text and read_place(text)
-  return place and place.made == made and place or nil
+  local later = text and place_by(claim, match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) ?(%d*)$'))
+  return later and later.made == made and later or nil
 end
 
 -- The place of an entry of the queue; nil if it is none of ours. Second result: true if a later ask has lengthened it.
 local function place_of(entry)
-  local place = read_place(entry)
-  local later = place and later_of(place.claim, place.made)
-  return later or place, later ~= nil
+  local first = read_place(entry)
+  local later = first and later_of(first.claim, first.made)
+  return later or first, later ~= nil
 end
 
 -- Lets `key` live until `till` (µs) at least, never shorter than it would.
@@ -109,18 +112,18 @@ end
 
 -- What was told of a claim's entry: when it was made (µs), if that is known, and since when it may be another.
 local function read_told(told)
-  local made, unsure, age = match(told or '', '^(%d*)(%??)(%d*)$')
-  return tonumber(made or ''), unsure == '?' and (age ~= '' and now() - age or 0) or nil
+  local made, since = match(told or '', '^(%d*)%??(%d*)$')
+  return tonumber(made or ''), tonumber(since or '')
 end
 
 -- Gives up the place of `claim`, of whose entry so much was `told`; false if it has none. From the nearer end of the queue.
 local function withdraw(claim, told)
   local made, since = read_told(told)
+  if not made and not since then return false end
   local entry = made and look_up(claim, made) or since and search(claim, since)
-  if not entry then return false end
-  call('LREM', QUEUE, entry.at * 2 < call('LLEN', QUEUE) and 1 or -1, entry.text)
+  if entry then call('LREM', QUEUE, entry.at * 2 < call('LLEN', QUEUE) and 1 or -1, entry.text) end
   call('HDEL', PLACES, claim)
-  return true
+  return entry ~= nil
 end
 
 -- Takes the first waiter out of the queue that may be granted: nil if there is none. Second result: true if the work

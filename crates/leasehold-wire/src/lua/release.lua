@@ -4,7 +4,7 @@
 --         revoke or now, 3 keep_ms, 4 if the claim may have an entry in the queue: what is known of it, as in claim.lua
 -- returns 1 released; 2 absent; {3, left_ms, value} taken by another; 5 again: what was held is still held
 -- O(1) amortised: at most 100 dead entries of the queue are passed per call. To find an entry O(log entries), to find one that may
--- be another O(entries of that age), to take one out of the middle O(entries).
+-- be another O(entries since then), to take one out of the middle O(entries).
 -- The uncontended path comes first and pays for nothing else, not even for keys (each would cost it 7 %) or arguments (3 %).
 -- So the other keys, of the same slot, are derived where somebody may wait. With a queue the first write is a pop, so
 -- that the rest is allowed when memory is short (a script is refused only before its first write).

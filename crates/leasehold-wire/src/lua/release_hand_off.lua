@@ -6,7 +6,7 @@ if entry then
   -- Nobody has asked twice: then there is no such key.
   local later = call('HGET', PLACES, claim)
   if later and string.sub(later, 1, 16) ~= string.sub(entry, 1, 16) then later = nil end
-  local ask, life, margin, spare = string.match(later or entry, '^(%d+) (%d+) (%d+) 0 ?(%d*)$', 51)
+  local ask, life, margin, spare = string.match(later or entry, '^(%d+) (%d+) (%d+) 0 ?(%d*)$', later and 18 or 51)
   local record = claim .. '+0'
   if ask and record ~= value then
     local time = call('TIME')

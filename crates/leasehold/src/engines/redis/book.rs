@@ -19,6 +19,8 @@ pub(super) struct Book {
     /// Claims that were handed to a connection and not answered, with each connection that carried one.
     unanswered: FxHashMap<ClaimId, SmallVec<[LinkId; 1]>>,
     contended: HashMap<ResourceName, Instant>,
+    /// The latest time on the server's clock that an answer told, in µs: what is sent now will be run later.
+    server_us: u64,
     known: FxHashMap<ClaimId, Known>,
     /// Claims that the registry still names and that are over.
     gone: Vec<ClaimId>,
@@ -37,9 +39,12 @@ struct Known {
     until: Instant,
     /// When its entry in the queue was made, as far as it is known to have one.
     made: Option<u64>,
-    /// False if it may have another than is known, made by the asks since then.
+    /// False if it may have another than is known, made since then.
     sure: bool,
-    unsure_since: Option<Instant>,
+    unsure_since: u64,
+    /// The longest that any of its asks by script wanted a place to live: an entry that is not lengthened lives as long as the ask
+    /// that made it wanted, and later asks must not tell less.
+    place_life: Duration,
     /// Its last ask by script, and the last that it was told a grant for.
     asked: ReqNo,
     granted: ReqNo,
@@ -80,7 +85,8 @@ impl Book {
             made: None,
             // Of a later ask than the first nothing is known any more.
             sure: first,
-            unsure_since: None,
+            unsure_since: 0,
+            place_life: Duration::ZERO,
             asked: ReqNo(0),
             granted: ReqNo(0),
             written: None,
@@ -126,38 +132,29 @@ impl Book {
     }
 
     /// What is known of a claim's entry in the queue.
-    pub(super) fn entry(&self, claim: ClaimId, now: Instant) -> Entry {
-        let Some(known) = self.known.get(&claim) else { return Entry::Unknown(None) };
+    pub(super) fn entry(&self, claim: ClaimId) -> Entry {
+        let Some(known) = self.known.get(&claim) else { return Entry::Unknown(0) };
         let sure = known.sure && (known.asked == ReqNo(0) || !self.unanswered.contains_key(&claim));
-        let age = known.unsure_since.map(|since| now.since(since));
-        match known.made {
-            None if sure => Entry::Absent,
-            None => Entry::Unknown(age),
-            Some(made) if sure => Entry::Made(made),
-            Some(made) => Entry::Likely(made, age),
-        }
+        known.entry(sure)
     }
 
-    /// A claim was handed to a connection, to be asked for by script: what it is to tell of its entry, which from then on may be
-    /// another. One that is not found is not searched for: in a queue that was lost, that would be many.
-    pub(super) fn asks(&mut self, claim: ClaimId, no: ReqNo, now: Instant) -> Entry {
-        let told = self.entry(claim, now);
+    /// A claim was handed to a connection, to be asked for by script for a place of that life: what it is to tell of its entry,
+    /// which from then on may be another, and the life to ask for.
+    pub(super) fn asks(&mut self, claim: ClaimId, (no, place_life): (ReqNo, Duration)) -> (Entry, Duration) {
         let others = self.unanswered.get(&claim).is_some_and(|carriers| carriers.len() > 1);
-        let Some(known) = self.known.get_mut(&claim) else { return told };
-        let told = match known.made {
-            Some(made) => Entry::Made(made),
-            None if known.sure => Entry::Absent,
-            None => told,
-        };
-        if !others || known.unsure_since.is_none() {
-            known.unsure_since = (known.sure || known.unsure_since.is_some()).then_some(now);
+        let Some(known) = self.known.get_mut(&claim) else { return (Entry::Unknown(0), place_life) };
+        let told = known.entry(known.sure);
+        if known.sure && (!others || known.asked == ReqNo(0)) {
+            known.unsure_since = self.server_us;
         }
         (known.asked, known.sure) = (no, false);
-        told
+        known.place_life = known.place_life.max(place_life);
+        (told, known.place_life)
     }
 
     /// An ask by script was answered: then the claim had an entry that was made at that time, or none.
     pub(super) fn has(&mut self, claim: ClaimId, no: ReqNo, made: Option<u64>) {
+        self.server_us = self.server_us.max(made.unwrap_or(0));
         let Some(known) = self.known.get_mut(&claim) else { return };
         // A grant took it out.
         let made = made.filter(|_| known.granted < no);
@@ -295,6 +292,17 @@ impl Book {
     }
 }
 
+impl Known {
+    fn entry(&self, sure: bool) -> Entry {
+        match self.made {
+            None if sure => Entry::Absent,
+            None => Entry::Unknown(self.unsure_since),
+            Some(made) if sure => Entry::Made(made),
+            Some(made) => Entry::Likely(made, self.unsure_since),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::link::Side;
@@ -347,19 +355,9 @@ mod tests {
         assert!(!book.sent((CLAIM, true), by, (&name(), LIFE, NOW + CONTENDED_FOR)));
     }
 
-    /// A later moment by so many milliseconds.
-    fn after(ms: u64) -> Instant {
-        NOW + Duration::from_millis(ms)
-    }
-
-    /// An age of so many milliseconds at most.
-    fn within(ms: u64) -> Option<Duration> {
-        Some(Duration::from_millis(ms))
-    }
-
-    fn asks(book: &mut Book, (no, by): (u32, LinkId), now: Instant) -> Entry {
-        book.sent((CLAIM, no == 1), by, (&name(), LIFE, now));
-        book.asks(CLAIM, ReqNo(no), now)
+    fn asks(book: &mut Book, (no, by): (u32, LinkId)) -> Entry {
+        book.sent((CLAIM, no == 1), by, (&name(), LIFE, NOW));
+        book.asks(CLAIM, (ReqNo(no), LIFE)).0
     }
 
     fn queued(book: &mut Book, (no, by): (u32, LinkId), made: u64) {
@@ -370,79 +368,93 @@ mod tests {
     #[test]
     fn an_entry_is_known_by_the_answer_to_an_ask_until_a_grant_takes_it_out() {
         let (mut book, by) = (Book::default(), link(Side::Driver, 1));
-        assert_eq!(book.entry(CLAIM, NOW), Entry::Unknown(None), "of a claim that others made");
-        assert_eq!(asks(&mut book, (1, by), NOW), Entry::Absent);
+        assert_eq!(book.entry(CLAIM), Entry::Unknown(0), "of a claim that others made");
+        assert_eq!(asks(&mut book, (1, by)), Entry::Absent);
         queued(&mut book, (1, by), 7);
-        assert_eq!(book.entry(CLAIM, NOW), Entry::Made(7));
-        assert_eq!(asks(&mut book, (2, by), NOW), Entry::Made(7));
+        assert_eq!(book.entry(CLAIM), Entry::Made(7));
+        assert_eq!(asks(&mut book, (2, by)), Entry::Made(7));
         queued(&mut book, (2, by), 7);
         book.left_queue(CLAIM, ReqNo(2));
-        assert_eq!(book.entry(CLAIM, NOW), Entry::Absent);
+        assert_eq!(book.entry(CLAIM), Entry::Absent);
         // It did not hold for long.
-        assert_eq!(asks(&mut book, (3, by), NOW), Entry::Absent);
+        assert_eq!(asks(&mut book, (3, by)), Entry::Absent);
         queued(&mut book, (3, by), 9);
         book.left_queue(CLAIM, ReqNo(2));
-        assert_eq!(book.entry(CLAIM, NOW), Entry::Made(9), "the word of the grant before comes late");
+        assert_eq!(book.entry(CLAIM), Entry::Made(9), "the word of the grant before comes late");
     }
 
     #[test]
-    fn an_entry_may_be_another_while_asks_are_unanswered_since_the_first_of_them() {
+    fn an_entry_may_be_another_while_asks_are_unanswered_since_what_was_known_before_the_first_of_them() {
         let (mut book, by) = (Book::default(), link(Side::Caller, 1));
-        assert_eq!(asks(&mut book, (1, by), NOW), Entry::Absent);
-        assert_eq!(book.entry(CLAIM, after(5)), Entry::Unknown(within(5)));
+        book.has(ClaimId::new(1, 3), ReqNo(1), Some(5));
+        assert_eq!(asks(&mut book, (1, by)), Entry::Absent);
+        assert_eq!(book.entry(CLAIM), Entry::Unknown(5));
         queued(&mut book, (1, by), 7);
-        for no in 2..=3 {
-            assert_eq!(asks(&mut book, (no, by), after(10 * u64::from(no))), Entry::Made(7));
-            assert_eq!(book.entry(CLAIM, after(35)), Entry::Likely(7, within(15)));
+        assert_eq!(asks(&mut book, (2, by)), Entry::Made(7));
+        book.has(ClaimId::new(1, 3), ReqNo(2), Some(20));
+        assert_eq!(asks(&mut book, (3, by)), Entry::Likely(7, 7));
+        queued(&mut book, (2, by), 18);
+        assert_eq!(book.entry(CLAIM), Entry::Likely(18, 7));
+        queued(&mut book, (3, by), 18);
+        assert_eq!(book.entry(CLAIM), Entry::Made(18));
+        // Also those that a connection took along.
+        for told in [Entry::Made(18), Entry::Likely(18, 20)] {
+            assert_eq!(asks(&mut book, (4, by)), told);
+            book.ended(by);
+            assert_eq!(book.entry(CLAIM), Entry::Likely(18, 20));
         }
-        queued(&mut book, (2, by), 8);
-        assert_eq!(book.entry(CLAIM, after(35)), Entry::Likely(8, within(15)));
-        queued(&mut book, (3, by), 8);
-        assert_eq!(book.entry(CLAIM, after(35)), Entry::Made(8));
+    }
+
+    #[test]
+    fn a_later_ask_wants_no_shorter_life() {
+        let (mut book, by) = (Book::default(), link(Side::Driver, 1));
+        book.sent((CLAIM, true), by, (&name(), LIFE, NOW));
+        let lives = [2, 1, 3].map(|n| book.asks(CLAIM, (ReqNo(n), LIFE * n)).1);
+        assert_eq!(lives, [LIFE * 2, LIFE * 2, LIFE * 3]);
     }
 
     #[test]
     fn an_ask_by_native_commands_makes_no_entry() {
         let mut book = Book::default();
         book.sent((CLAIM, true), link(Side::Caller, 1), (&name(), LIFE, NOW));
-        assert_eq!(book.entry(CLAIM, NOW), Entry::Absent);
+        assert_eq!(book.entry(CLAIM), Entry::Absent);
     }
 
     #[test]
     fn of_two_entries_the_second_is_given_up_whichever_is_granted() {
         let (mut book, one, two) = (Book::default(), link(Side::Caller, 1), link(Side::Driver, 2));
-        assert_eq!(asks(&mut book, (1, one), NOW), Entry::Absent);
-        assert_eq!(asks(&mut book, (2, two), after(5)), Entry::Unknown(within(5)), "the first may arrive behind it");
+        assert_eq!(asks(&mut book, (1, one)), Entry::Absent);
+        assert_eq!(asks(&mut book, (2, two)), Entry::Unknown(0), "the first may arrive behind it");
         queued(&mut book, (2, two), 7);
-        assert_eq!(book.entry(CLAIM, after(5)), Entry::Likely(7, within(5)));
+        assert_eq!(book.entry(CLAIM), Entry::Likely(7, 0));
         queued(&mut book, (1, one), 8);
         book.left_queue(CLAIM, ReqNo(2));
-        assert_eq!(book.entry(CLAIM, after(5)), Entry::Likely(8, within(5)));
-        assert_eq!(asks(&mut book, (3, two), after(9)), Entry::Made(8));
+        assert_eq!(book.entry(CLAIM), Entry::Likely(8, 0));
+        assert_eq!(asks(&mut book, (3, two)), Entry::Likely(8, 0));
         queued(&mut book, (3, two), 8);
         book.left_queue(CLAIM, ReqNo(2));
-        assert_eq!(book.entry(CLAIM, after(9)), Entry::Made(8));
+        assert_eq!(book.entry(CLAIM), Entry::Made(8));
     }
 
     #[test]
     fn an_entry_that_a_grant_took_out_is_none_though_the_answer_is_told_behind_it() {
         let (mut book, by) = (Book::default(), link(Side::Caller, 1));
-        asks(&mut book, (1, by), NOW);
+        asks(&mut book, (1, by));
         book.left_queue(CLAIM, ReqNo(1));
         queued(&mut book, (1, by), 7);
-        assert_eq!(book.entry(CLAIM, NOW), Entry::Absent);
+        assert_eq!(book.entry(CLAIM), Entry::Absent);
     }
 
     #[test]
     fn an_entry_may_be_any_where_a_claim_that_asked_before_was_forgotten() {
         let (mut book, by) = (Book::default(), link(Side::Driver, 1));
-        asks(&mut book, (1, by), NOW);
+        asks(&mut book, (1, by));
         queued(&mut book, (1, by), 7);
         book.over(CLAIM);
-        assert_eq!(asks(&mut book, (2, by), NOW), Entry::Unknown(None));
-        assert_eq!(book.entry(CLAIM, NOW), Entry::Unknown(None));
+        assert_eq!(asks(&mut book, (2, by)), Entry::Unknown(0));
+        assert_eq!(book.entry(CLAIM), Entry::Unknown(0));
         queued(&mut book, (2, by), 9);
-        assert_eq!(book.entry(CLAIM, NOW), Entry::Made(9));
+        assert_eq!(book.entry(CLAIM), Entry::Made(9));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::engine::{ClaimCall, ReleaseCall, RenewCall};
 use crate::error::Error;
 use futures_util::future::join_all;
 use leasehold_core::{
-    Block, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, Token, Want,
+    Block, Bound, ClaimId, ClaimReply, Contention, Grant, Instant, Manner, ReleaseReply, RenewReply, Renewed, Terms, Token, Want,
 };
 use leasehold_wire::{
     Call, Claimed, Detach, Ended, HoldState, Native, NativeClaim, Obstacle, Record, Reply, claim, claimed, detach, forget,
@@ -147,8 +147,8 @@ async fn look_at_holder(link: &Link, lock: &str, io_deadline: Instant) -> Result
 
 async fn ask_by_script(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<Outcome, Fault> {
     let space = &inner.target.space;
-    let entry = inner.book().asks(call.claim, call.ask.no, inner.world.now());
-    let ask = claim(space, &call.resource, (call.claim, entry), (call.terms, call.ask));
+    let (entry, place_life) = inner.book().asks(call.claim, (call.ask.no, call.terms.place_life));
+    let ask = claim(space, &call.resource, (call.claim, entry), (Terms { place_life, ..call.terms }, call.ask));
     for _ in 0..MOST_CALLS {
         let (outcome, made) = match claimed(link.call(&ask, call.io_deadline).await?)? {
             Claimed::Granted(counter, spare) => (granted(inner, call, (counter, spare)), None),
@@ -208,7 +208,7 @@ async fn mend_token(inner: &Arc<Inner>, link: &Arc<Link>, call: &ClaimCall, why:
 }
 
 async fn give_back(inner: &Inner, link: &Link, call: &ClaimCall) -> Result<(), Fault> {
-    let entry = inner.book().entry(call.claim, inner.world.now());
+    let entry = inner.book().entry(call.claim);
     let back = release(&inner.target.space, &call.resource, (call.claim, entry), Manner::Own { keep: Duration::ZERO });
     release_on(link, &back, call.io_deadline, Care::default()).await.map(|_| ())
 }
@@ -255,7 +255,7 @@ pub(super) async fn release_verb(inner: &Arc<Inner>, call: &ReleaseCall) -> Resu
     let now = inner.world.now();
     let (carriers, urgent, entry) = {
         let book = inner.book();
-        (book.carriers(call.claim), book.is_contended(&call.resource, now), book.entry(call.claim, now))
+        (book.carriers(call.claim), book.is_contended(&call.resource, now), book.entry(call.claim))
     };
     let mut others: Vec<Arc<Link>> = carriers.iter().filter_map(|id| inner.living(*id)).collect();
     let link = match inner.link(call.route) {
