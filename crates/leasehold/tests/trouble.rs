@@ -537,3 +537,23 @@ async fn beside_a_blocker(client: Client, round: u32) -> Duration {
     }
     longest
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_whose_server_stood_still_past_its_place_stands_in_line_once() {
+    let server = RedisServer::start();
+    server.query::<()>(&["SET", "leasehold:a", "foreign"]);
+    let client = join(&server.url()).await;
+    let waiting = in_line(&client).await;
+    // Its beats are run when its place is over, and those of its next connection behind them.
+    server.freeze();
+    sleep(BEAT * 5).await;
+    server.thaw();
+    waiters(&client, 1).await;
+    for _ in 0..20 {
+        sleep(BEAT / 5).await;
+        let seen = client.inspect("a").await.unwrap();
+        assert!(seen.waiters.len() <= 1, "{:?}", seen.waiters);
+    }
+    waiting.abort();
+    until("its place to be given up", async || residue(&server) == ["leasehold:a"]).await;
+}
