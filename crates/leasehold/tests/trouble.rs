@@ -548,7 +548,7 @@ async fn a_waiter_whose_server_stood_still_past_its_place_stands_in_line_once() 
     server.freeze();
     sleep(BEAT * 5).await;
     server.thaw();
-    waiters(&client, 1).await;
+    until("a place", async || client.inspect("a").await.is_ok_and(|seen| !seen.waiters.is_empty())).await;
     for _ in 0..20 {
         sleep(BEAT / 5).await;
         let seen = client.inspect("a").await.unwrap();
