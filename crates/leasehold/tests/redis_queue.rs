@@ -4,10 +4,11 @@
 mod support;
 
 use leasehold::ClaimId;
+use leasehold::engine::Engine;
 use leasehold_core::{Ask, ClaimReply, ReleaseReply, RenewReply, ReqNo};
 use leasehold_wire::{Call, Claimed, Ended, Entry, Reply, Space, claim, claimed, release, released};
 use support::redis::{RedisServer, count, requests, residue};
-use support::redis_client::{Client, PLAIN, lasting, name};
+use support::redis_client::{Client, PATIENCE, PLAIN, lasting, name};
 
 /// Of the lock that all of these tests are about.
 fn queue() -> String {
@@ -323,6 +324,29 @@ fn who_asks_too_late_enters_anew_and_who_is_not_there_any_more_too() {
     server.query::<Vec<String>>(&["LPOP", &queue(), "2"]);
     assert!(ask(&server, 1, (Entry::Made(begun), 2)) > made, "the first has entered since");
     assert_eq!(waiting(&server), [2, 3, 9, 1]);
+}
+
+#[test]
+fn an_entry_of_a_time_to_come_is_not_taken_to_be_there() {
+    let server = held();
+    // The clock went back since.
+    let made = fill(&server, &[20_000_000]) + 20_000_000;
+    assert!(ask(&server, 1, (Entry::Made(made), 2)) < made);
+    assert_eq!(waiting(&server), [1, 1]);
+}
+
+#[tokio::test]
+async fn who_has_asked_again_is_shown_as_long_as_that_place_lives() {
+    let server = held();
+    let client = Client::join(&server.url()).await;
+    let (made, id) = (now_us(&server) - 61_000_000, ClaimId::new(1, 1));
+    server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {id} 1 60000000 1000000 0")]);
+    let shown = async || client.engine.inspect(name("r"), client.within(PATIENCE)).await.unwrap().waiters.len();
+    assert_eq!(shown().await, 0);
+    for (then, expected) in [(made, 1), (made - 1, 0)] {
+        server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{then} 2 80000000 1000000 0")]);
+        assert_eq!(shown().await, expected);
+    }
 }
 
 #[test]
