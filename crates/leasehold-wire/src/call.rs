@@ -81,10 +81,9 @@ fn record_value(claim: ClaimId, lock_delay: Duration) -> String {
 }
 
 /// What is known of a claim's entry in the queue of a resource.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// It has none.
-    #[default]
     Absent,
     /// It was made then, in µs on the server's clock. Nothing but that tells a server where it is, short of reading the queue.
     Made(u64),

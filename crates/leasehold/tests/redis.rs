@@ -9,7 +9,7 @@ use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
 use leasehold::{ClaimId, ErrorKind, ResourceName, Want};
 use leasehold_core::{Bound, ClaimReply, Manner, ReleaseReply, RenewReply};
-use leasehold_wire::{Call, Detach, Space, detach, registry};
+use leasehold_wire::{Detach, Space, detach, registry};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::Duration;
@@ -384,13 +384,6 @@ async fn a_client_shows_what_it_holds_until_it_closes_and_what_it_detached_longe
     assert!(names().await.is_empty());
 }
 
-/// Runs a script of ours on a connection of the test's own.
-fn run(server: &RedisServer, call: &Call) -> redis::Value {
-    let mut eval = redis::cmd("EVAL");
-    eval.arg(call.script.source).arg(call.keys().len()).arg(call.keys()).arg(call.args());
-    eval.query(&mut server.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}"))
-}
-
 /// How many writes to hashes there were.
 fn hash_writes(server: &RedisServer) -> u64 {
     let stats: String = server.query(&["INFO", "commandstats"]);
@@ -437,8 +430,8 @@ fn what_is_known_of_clients_ends_with_the_longest_life_and_never_before() {
     let hold = |client, life| Detach { claim: ClaimId::new(client, 7), life, token: None, resource: name("r") };
     let left = |key: &str| server.query::<i64>(&["PTTL", key]);
     for client in 1..=2 {
-        run(&server, &registry(&space, (client, brief, "{}"), &[], &[]));
-        run(&server, &detach(&space, &hold(client, brief)));
+        server.call(&registry(&space, (client, brief, "{}"), &[], &[]));
+        server.call(&detach(&space, &hold(client, brief)));
     }
     assert!((1..=400).contains(&left(&space.clients())), "{}", left(&space.clients()));
     let patience = std::time::Instant::now() + Duration::from_secs(20);
@@ -448,15 +441,15 @@ fn what_is_known_of_clients_ends_with_the_longest_life_and_never_before() {
     }
     // A set without an end, as an older version left it, gets one; what was told to live long is never cut short.
     server.query::<()>(&["ZADD", &space.clients(), "1", "0000000000000009"]);
-    run(&server, &detach(&space, &hold(1, long)));
-    run(&server, &registry(&space, (1, brief, "{}"), &[], &[]));
-    run(&server, &registry(&space, (2, brief, "{}"), &[], &[]));
-    run(&server, &detach(&space, &hold(2, brief)));
+    server.call(&detach(&space, &hold(1, long)));
+    server.call(&registry(&space, (1, brief, "{}"), &[], &[]));
+    server.call(&registry(&space, (2, brief, "{}"), &[], &[]));
+    server.call(&detach(&space, &hold(2, brief)));
     for key in [space.clients(), space.client(1)] {
         assert!((3_500_000..=3_600_000).contains(&left(&key)), "{key:?} {}", left(&key));
     }
     std::thread::sleep(brief * 2);
-    run(&server, &registry(&space, (3, brief, "{}"), &[], &[]));
+    server.call(&registry(&space, (3, brief, "{}"), &[], &[]));
     let clients: Vec<String> = server.query(&["ZRANGE", &space.clients(), "0", "-1"]);
     assert_eq!(clients, ["0000000000000003", "0000000000000001"], "the living, though one of them wrote a shorter life since");
 }

@@ -6,7 +6,7 @@ mod support;
 use leasehold::ClaimId;
 use leasehold::engine::Engine;
 use leasehold_core::{Ask, ClaimReply, ReleaseReply, RenewReply, ReqNo};
-use leasehold_wire::{Call, Claimed, Ended, Entry, Reply, Space, claim, claimed, release, released};
+use leasehold_wire::{Claimed, Ended, Entry, Reply, Space, claim, claimed, release, released};
 use support::redis::{RedisServer, count, requests, residue};
 use support::redis_client::{Client, PATIENCE, PLAIN, lasting, name};
 
@@ -157,21 +157,11 @@ async fn a_queue_that_was_lost_takes_every_waiter_in_again() {
     assert!(residue(&server).is_empty());
 }
 
-/// Calls a script as it is, without an engine.
-fn run(server: &RedisServer, call: &Call) -> Reply {
-    let mut eval = redis::cmd("EVAL");
-    eval.arg(call.script.source).arg(call.keys().len()).arg(call.keys()).arg(call.args());
-    match eval.query(&mut server.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}")) {
-        redis::Value::Int(number) => Reply::Int(number),
-        redis::Value::BulkString(text) => Reply::Bytes(text),
-        other => panic!("{other:?}"),
-    }
-}
-
 fn ask(server: &RedisServer, serial: u64, (entry, no): (Entry, u32)) -> u64 {
     let ask = Ask { no: ReqNo(no), first: no == 1, wait: true, spare: 0 };
     let call = claim(&Space::new(Space::DEFAULT_PREFIX).unwrap(), &name("r"), (ClaimId::new(1, serial), entry), (lasting(), ask));
-    match claimed(run(server, &call)).unwrap() {
+    let redis::Value::BulkString(text) = server.call(&call) else { panic!("{serial} must be queued") };
+    match claimed(Reply::Bytes(text)).unwrap() {
         Claimed::Queued(_, made) => made,
         other => panic!("{other:?}"),
     }
@@ -179,12 +169,11 @@ fn ask(server: &RedisServer, serial: u64, (entry, no): (Entry, u32)) -> u64 {
 
 fn withdraw(server: &RedisServer, serial: u64, entry: Entry) -> Ended {
     let call = release(&Space::new(Space::DEFAULT_PREFIX).unwrap(), &name("r"), (ClaimId::new(1, serial), entry), PLAIN);
-    // A list of three is the answer that another holds.
-    let mut eval = redis::cmd("EVAL");
-    eval.arg(call.script.source).arg(call.keys().len()).arg(call.keys()).arg(call.args());
-    match eval.query(&mut server.connection()).unwrap() {
+    match server.call(&call) {
         redis::Value::Int(number) => released(Reply::Int(number)).unwrap(),
-        _ => Ended::Absent,
+        // That another holds.
+        redis::Value::Array(_) => Ended::Absent,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -379,7 +368,7 @@ fn a_place_never_gets_shorter_and_keeps_its_largest_number_but_takes_the_rest_fr
     server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{made} 9 {long} 5 7")]);
     let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
     let ask = Ask { no: ReqNo(2), first: false, wait: true, spare: 16 };
-    run(&server, &claim(&space, &name("r"), (id, Entry::Made(made)), (lasting(), ask)));
+    server.call(&claim(&space, &name("r"), (id, Entry::Made(made)), (lasting(), ask)));
     let place: String = server.query(&["HGET", &places(), &id.to_string()]);
     assert_eq!(place, format!("{made} 9 {long} 1000000 0 16"));
     for key in [queue(), places()] {

@@ -5,7 +5,7 @@ use leasehold::conformance::{Pending, Store};
 use leasehold::engine::{About, Engine};
 use leasehold::engines::redis::{RedisEngine, RedisOptions};
 use leasehold::world::World;
-use leasehold_wire::Space;
+use leasehold_wire::{Call, Space};
 use redis::{Connection, FromRedisValue};
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -132,6 +132,13 @@ impl RedisServer {
             command.arg(word);
         }
         command.query(&mut self.connection()).unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Calls a script as it is, without an engine.
+    pub fn call(&self, call: &Call) -> redis::Value {
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(call.script.source).arg(call.keys().len()).arg(call.keys()).arg(call.args());
+        eval.query(&mut self.connection()).unwrap_or_else(|error| panic!("{call:?}: {error}"))
     }
 
     /// All keys, sorted.
