@@ -25,7 +25,7 @@ macro_rules! script {
 }
 
 pub(crate) static CLAIM: Script =
-    script!("claim", 1, 3, "claim.lua", "keys.lua", "claim_enter.lua", "places.lua", "queue.lua", "claim_body.lua");
+    script!("claim", 1, 3, "claim.lua", "keys.lua", "places.lua", "claim_enter.lua", "queue.lua", "claim_body.lua");
 pub(crate) static RELEASE: Script =
     script!("release", 1, 1, "release.lua", "keys.lua", "places.lua", "release_hand_off.lua", "queue.lua", "release_body.lua");
 pub(crate) static RENEW: Script =

@@ -361,18 +361,48 @@ fn a_queue_whose_ends_are_out_of_order_since_the_clock_went_back_is_searched() {
 
 #[test]
 fn a_place_never_gets_shorter_and_keeps_its_largest_number_but_takes_the_rest_from_the_last_ask() {
+    let (id, soon, long) = (ClaimId::new(1, 1), 20_000_000, 600_000_000);
+    for (number, life) in [(9, long), (9, soon), (1, long), (1, soon)] {
+        let server = held();
+        let made = now_us(&server);
+        server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {id} 1 60000000 5 7")]);
+        server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{made} {number} {life} 5 7")]);
+        let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
+        let ask = Ask { no: ReqNo(2), first: false, wait: true, spare: 16 };
+        server.call(&claim(&space, &name("r"), (id, Entry::Made(made)), (lasting(), ask)));
+        let place: String = server.query(&["HGET", &places(), &id.to_string()]);
+        let [then, no, lasts, rest] = place.splitn(4, ' ').collect::<Vec<_>>()[..] else { panic!("{place}") };
+        assert_eq!((then, no, rest), (&*made.to_string(), &*number.max(2).to_string(), "1000000 0 16"));
+        let (lasts, least): (u64, u64) = (lasts.parse().unwrap(), lasting().place_life.as_micros().try_into().unwrap());
+        assert!(if life == long { lasts == long } else { lasts >= least }, "{lasts} after {life}");
+        for key in [queue(), places()] {
+            assert!(server.query::<u64>(&["PEXPIRETIME", &key]) * 1_000 >= made + lasts, "{key:?}");
+        }
+    }
+}
+
+#[test]
+fn a_place_that_is_over_is_not_revived_by_what_was_made_of_another_of_its_claim() {
     let server = held();
-    let made = now_us(&server);
-    let (id, long) = (ClaimId::new(1, 1), 600_000_000);
-    server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {id} 1 60000000 5 7")]);
-    server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{made} 9 {long} 5 7")]);
-    let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
-    let ask = Ask { no: ReqNo(2), first: false, wait: true, spare: 16 };
-    server.call(&claim(&space, &name("r"), (id, Entry::Made(made)), (lasting(), ask)));
-    let place: String = server.query(&["HGET", &places(), &id.to_string()]);
-    assert_eq!(place, format!("{made} 9 {long} 1000000 0 16"));
-    for key in [queue(), places()] {
-        assert!(server.query::<u64>(&["PTTL", &key]) > long / 1_000 - 60_000);
+    let (made, id) = (now_us(&server) - 61_000_000, ClaimId::new(1, 1));
+    server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {id} 1 60000000 1000000 0")]);
+    server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{} 2 80000000 1000000 0", made - 1)]);
+    assert!(ask(&server, 1, (Entry::Made(made), 3)) > made);
+    assert_eq!(waiting(&server), [1, 1]);
+}
+
+#[test]
+fn what_later_asks_made_of_places_lives_as_long_as_the_latest() {
+    let server = held();
+    let made = fill(&server, &[0]);
+    let life: u64 = lasting().place_life.as_micros().try_into().unwrap();
+    for number in [2, 3] {
+        let before = now_us(&server);
+        assert_eq!(ask(&server, 1, (Entry::Made(made), number)), made);
+        let end = server.query::<u64>(&["PEXPIRETIME", &places()]) * 1_000;
+        assert!((before + life..now_us(&server) + 2 * life + 1_000_000).contains(&end), "{before} {end}");
+        // As if so much time had passed that the next place ends later than these.
+        server.query::<()>(&["PEXPIRE", &places(), &(life / 1_000 - 1_000).to_string()]);
     }
 }
 
