@@ -7,8 +7,10 @@ use leasehold::ClaimId;
 use leasehold::engine::Engine;
 use leasehold_core::{Ask, ClaimReply, ReleaseReply, RenewReply, ReqNo};
 use leasehold_wire::{Claimed, Ended, Entry, Reply, Space, claim, claimed, release, released};
+use std::future::poll_fn;
+use std::task::Poll;
 use support::redis::{RedisServer, count, requests, residue};
-use support::redis_client::{Client, PATIENCE, PLAIN, lasting, name};
+use support::redis_client::{Client, PATIENCE, PLAIN, eventually, lasting, name};
 
 /// Of the lock that all of these tests are about.
 fn queue() -> String {
@@ -448,4 +450,44 @@ fn a_claim_that_gives_back_is_not_granted_by_an_entry_that_it_left_behind() {
             assert_eq!(server.query::<u32>(&["EXISTS", &queue()]), 0);
         }
     }
+}
+
+/// Who is told first: whoever has the lock next, once it has had some turns to send what it has to send, or the releaser.
+async fn told_first(lock: &leasehold::Mutex, server: &RedisServer) -> &'static str {
+    let held = lock.acquire().await.unwrap();
+    let (order, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let (next, its_order) = (lock.clone(), order.clone());
+    let waits = tokio::spawn(async move {
+        let guard = next.acquire().await.unwrap();
+        let mut turns = 5;
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            turns -= 1;
+            if turns > 0 { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        its_order.send("the holder").unwrap();
+        guard.release().await.unwrap();
+    });
+    eventually("a waiter in the queue", || server.query::<u32>(&["LLEN", &queue()]) == 1).await;
+    let releases = tokio::spawn(async move {
+        held.release().await.unwrap();
+        order.send("the releaser").unwrap();
+    });
+    waits.await.unwrap();
+    releases.await.unwrap();
+    told.recv().await.unwrap()
+}
+
+#[tokio::test]
+async fn whoever_has_the_lock_next_runs_before_the_release_is_answered() {
+    let server = RedisServer::start();
+    let client = leasehold::Client::connect(&server.url()).await.unwrap();
+    let lock = client.mutex("r").unwrap().cohort(false);
+    let mut holders = 0;
+    for _ in 0..9 {
+        holders += u32::from(told_first(&lock, &server).await == "the holder");
+    }
+    // Not where the machine keeps this thread waiting for 25 ms.
+    assert!(holders >= 5, "{holders} of 9");
 }

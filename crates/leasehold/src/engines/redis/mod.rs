@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("docs.md")]
 
+mod bells;
 mod book;
 mod config;
 mod fault;
@@ -16,6 +17,7 @@ mod registry;
 mod stream;
 #[cfg(feature = "tls")]
 mod tls;
+mod turns;
 mod upkeep;
 mod verbs;
 

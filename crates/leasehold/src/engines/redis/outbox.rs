@@ -2,10 +2,12 @@
 //!
 //! What the driver crate does for each request is done once for all of them then.
 
+use super::bells::Bells;
 use super::fault::{self, Fault};
 use super::ledger::{Ledger, Rescue};
 use super::pace::Pace;
 use super::stream::Grip;
+use super::turns::Turns;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::task::AtomicWaker;
@@ -15,12 +17,12 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Wake, Waker};
-use tokio::sync::{Notify, oneshot};
+use std::task::{Context, Poll, Waker};
+use tokio::sync::oneshot;
 use tokio::task::{unconstrained, yield_now};
 
 /// The answers to the commands of one call.
@@ -367,8 +369,7 @@ impl Pump {
         (traffic, granted): (BoxFuture<'static, ()>, Arc<AtomicBool>),
     ) -> Pump {
         let bells = Arc::<Bells>::default();
-        let ringer = |bell| Waker::from(Arc::new(Ringer { bells: bells.clone(), bell }));
-        let (on_traffic, on_answer) = (ringer(Bells::TRAFFIC), ringer(Bells::ANSWER));
+        let (on_traffic, on_answer) = (bells.ringer(Bells::TRAFFIC), bells.ringer(Bells::ANSWER));
         // What moves the bytes learns whom to wake when it is first polled.
         on_traffic.wake_by_ref();
         Pump { outbox, connection, traffic, bells, on_traffic, on_answer, flying: VecDeque::new(), granted }
@@ -459,98 +460,9 @@ impl Future for Pump {
     }
 }
 
-/// Tell a pump what it has to do. One that is at work does it before it rests: by its own doing it would otherwise come in line
-/// behind every task that it has just woken, and could not be called before them.
-#[derive(Default)]
-struct Bells {
-    task: AtomicWaker,
-    state: AtomicU8,
-}
-
-impl Bells {
-    /// Bytes can be moved.
-    const TRAFFIC: u8 = 1;
-    /// A pipeline was answered.
-    const ANSWER: u8 = 2;
-    const AT_WORK: u8 = 4;
-
-    fn set(&self, flag: u8) -> u8 {
-        self.state.fetch_or(flag, Ordering::SeqCst)
-    }
-
-    fn ring(&self, bell: u8) {
-        if self.set(bell) & (bell | Bells::AT_WORK) == 0 {
-            self.task.wake();
-        }
-    }
-
-    fn heard(&self, bell: u8) -> bool {
-        self.state.fetch_and(!bell, Ordering::SeqCst) & bell != 0
-    }
-
-    /// Ends the work unless a bell was rung.
-    fn rest(&self) -> bool {
-        self.state.compare_exchange(Bells::AT_WORK, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-}
-
-struct Ringer {
-    bells: Arc<Bells>,
-    bell: u8,
-}
-
-impl Wake for Ringer {
-    fn wake(self: Arc<Ringer>) {
-        self.bells.ring(self.bell);
-    }
-
-    fn wake_by_ref(self: &Arc<Ringer>) {
-        self.bells.ring(self.bell);
-    }
-}
-
 impl Drop for Pump {
     fn drop(&mut self) {
         self.outbox.close();
-    }
-}
-
-/// Turns of the scheduler, for pipelines that wait for one.
-#[derive(Debug, Default)]
-struct Turns {
-    wanted: Notify,
-    over: AtomicBool,
-}
-
-impl Turns {
-    fn ask(&self) {
-        self.over.store(false, Ordering::Relaxed);
-        self.wanted.notify_one();
-    }
-
-    fn are_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-
-    fn end(&self) {
-        self.wanted.notify_one();
-    }
-
-    /// Ends when a turn was asked for and is over. Not in the pump's own task, so that a call can wake that in between; and by a
-    /// wake of its own, not by the scheduler's list of those that yield: that is one of the worker's thread, and a task that
-    /// blocks the thread would hold the pipeline back, where other workers can take a task that was woken.
-    async fn pass(&self) {
-        self.wanted.notified().await;
-        let mut gone_last = false;
-        poll_fn(|cx| {
-            if std::mem::replace(&mut gone_last, true) {
-                return Poll::Ready(());
-            }
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
-        self.over.store(true, Ordering::Release);
     }
 }
 
@@ -560,6 +472,8 @@ pub(super) mod tests {
     use futures_util::future::{Either, join, select};
     use futures_util::task::noop_waker;
     use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, cmd};
+    use std::future::poll_fn;
+    use std::task::Wake;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::task::coop;
 
