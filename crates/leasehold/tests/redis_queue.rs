@@ -324,6 +324,13 @@ fn an_entry_of_a_time_to_come_is_not_taken_to_be_there() {
     let made = fill(&server, &[20_000_000]) + 20_000_000;
     assert!(ask(&server, 1, (Entry::Made(made), 2)) < made);
     assert_eq!(waiting(&server), [1, 1]);
+    // Nor where another stands first, and what was made of the entry is still there.
+    server.query::<()>(&["DEL", &queue()]);
+    let made = fill(&server, &[0]) + 20_000_000;
+    let id = ClaimId::new(1, 2);
+    server.query::<u64>(&["HSET", &places(), &id.to_string(), &format!("{made} 2 1000000 1000000 0")]);
+    assert!(ask(&server, 2, (Entry::Made(made), 3)) < made);
+    assert_eq!(waiting(&server), [1, 2]);
 }
 
 #[tokio::test]
@@ -347,6 +354,9 @@ fn an_entry_that_was_not_lengthened_or_that_lost_this_stands_by_itself() {
     assert_eq!(ask(&server, 1, (Entry::Made(begun), 2)), begun);
     server.query::<()>(&["DEL", &places()]);
     assert_eq!(ask(&server, 1, (Entry::Made(begun), 3)), begun);
+    // Nor by what no client of ours wrote.
+    server.query::<u64>(&["HSET", &places(), &ClaimId::new(1, 1).to_string(), &format!("{begun} foreign")]);
+    assert_eq!(ask(&server, 1, (Entry::Made(begun), 4)), begun);
     assert_eq!(ask(&server, 2, (Entry::Made(begun + 1), 2)), begun + 1);
     assert_eq!(waiting(&server), [1, 2]);
 }

@@ -17,10 +17,10 @@ elseif another_holds then
     local id, ask, life, terms = string.match(ARGV[1], '^(%x+) (%d+) (%d+)(.*)$')
     local time, later = call('TIME'), call('HGET', PLACES, id)
     local age = time[1] * 1000000 + time[2] - known
-    local last, lasts = 0, life
-    if later and string.sub(later, 1, 16) == known then last, lasts = string.match(later, '^(%d+) (%d+)', 18) end
-    -- What was overtaken, or would end the place earlier, is not ordinary.
-    if age < lasts + 0 and last + 0 < ask + 0 and lasts + 0 <= age + life then
+    local last, lasts = string.match(later or '', '^' .. known .. ' (%d+) (%d+) ')
+    last, lasts = last or 0, lasts or life
+    -- What was overtaken, or would end the place earlier, or is of a time to come, is not ordinary.
+    if 0 <= age and age < lasts + 0 and last + 0 < ask + 0 and lasts + 0 <= age + life then
       made, life_us = known, life
       call('HSET', PLACES, id, made .. ' ' .. ask .. ' ' .. string.format('%.0f', age + life) .. terms)
       if call('PTTL', PLACES) <= life / 1000 then call('PEXPIRE', PLACES, string.format('%.0f', life / 500)) end
