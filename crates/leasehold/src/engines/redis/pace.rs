@@ -15,7 +15,7 @@ pub(super) struct Pace {
 }
 
 const FINE: usize = 16;
-const MOST_PARTS: usize = 8;
+const MOST_PARTS: usize = 4;
 /// One of so many pipelines is sent as if there were two parts at least, to see how they are answered.
 const TRY: usize = 16;
 
@@ -47,7 +47,7 @@ impl Pace {
     /// So many pipelines were answered at once, and others are under way or not.
     pub(super) fn answered(&mut self, together: usize, others: bool) {
         match together {
-            1 if others => self.parts = (self.parts + FINE / 4).min(MOST_PARTS * FINE),
+            1 if others => self.parts = (self.parts + FINE).min(MOST_PARTS * FINE),
             0 | 1 => {}
             _ => self.parts = (self.parts - 1).max(FINE),
         }
@@ -77,10 +77,12 @@ mod tests {
     #[test]
     fn a_server_that_answers_meanwhile_gets_smaller_parts_and_one_that_does_not_gets_all_at_once() {
         let mut pace = crowd_of(64);
-        (0..100).for_each(|_| pace.answered(1, true));
-        assert!(pace.is_enough(8) && !pace.is_enough(7));
+        for smaller in [32, 22, 16, 16] {
+            pace.answered(1, true);
+            assert!(pace.is_enough(smaller) && !pace.is_enough(smaller - 1), "{pace:?}");
+        }
         pace.answered(1, false);
-        assert!(pace.is_enough(8));
+        assert!(pace.is_enough(16));
         (0..1000).for_each(|_| pace.answered(2, false));
         assert!(pace.is_enough(64) && !pace.is_enough(63));
     }
