@@ -6,6 +6,8 @@
 #[path = "../../leasehold/tests/support/proxy.rs"]
 #[allow(dead_code)]
 mod proxy;
+#[path = "../../leasehold/tests/support/rounds.rs"]
+mod rounds;
 mod support;
 
 use leasehold::blocking::{Client, Guard};
@@ -31,24 +33,9 @@ const TREE: &str = "
     touch up
     while :; do sleep 1; done";
 
-/// More than so many at a time only keep each other waiting.
-const AT_ONCE: usize = 40;
-
-/// How often each fault is tried, side by side.
-fn runs() -> u64 {
-    std::env::var("LEASEHOLD_FAULT_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
-}
-
 /// Runs `fault` side by side, each again until it was no void run: on a busy machine a holder may lose its lock too early.
 fn side_by_side(fault: fn(u64) -> bool) {
-    let tries = move |run| assert!((0..8).any(|_| fault(run)), "run {run} was void each time");
-    let mut failed = 0;
-    for first in (0..runs()).step_by(AT_ONCE) {
-        let some = first..runs().min(first + AT_ONCE as u64);
-        let running: Vec<_> = some.map(|run| thread::spawn(move || tries(run))).collect();
-        failed += running.into_iter().map(thread::JoinHandle::join).filter(Result::is_err).count();
-    }
-    assert_eq!(failed, 0, "{failed} of {} runs failed", runs());
+    rounds::side_by_side(move |run| assert!((0..8).any(|_| fault(run)), "run {run} was void each time"));
 }
 
 /// A run behind a proxy.
@@ -72,7 +59,7 @@ impl Scene {
         let server = Server::start(&place, options);
         server.query("ACL SETUSER holder on >secret ~* &* +@all");
         let proxy = Proxy::to(server.port());
-        let ttl = Duration::from_millis(1_000 + run * 2_000 / runs().max(1));
+        let ttl = rounds::ttl(run);
         let url = format!("redis://{user}127.0.0.1:{}", proxy.port());
         let ttl_text = format!("{}ms", ttl.as_millis());
         let start = || place.start("holder", &["run", "a", "--url", &url, "--ttl", &ttl_text, "--", "bash", "-c", TREE]);

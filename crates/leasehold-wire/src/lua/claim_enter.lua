@@ -35,4 +35,3 @@ if made then
   if string.len(value) == 33 and string.match(value, '^%x+%+$') then call('APPEND', LOCK, '0') end
   return string.format('%d', call('PTTL', LOCK)) .. ' ' .. made .. ' ' .. value
 end
-

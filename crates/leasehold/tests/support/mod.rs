@@ -10,5 +10,7 @@ pub mod proxy;
 pub mod redis;
 #[cfg(feature = "redis")]
 pub mod redis_client;
+#[cfg(feature = "redis")]
+pub mod rounds;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
