@@ -18,13 +18,15 @@ impl Bells {
     pub(super) const TRAFFIC: u8 = 1;
     /// A pipeline was answered.
     pub(super) const ANSWER: u8 = 2;
-    pub(super) const AT_WORK: u8 = 4;
+    /// Calls were made, or the turn is over that they waited for.
+    pub(super) const CALL: u8 = 4;
+    pub(super) const AT_WORK: u8 = 8;
 
     pub(super) fn set(&self, flag: u8) -> u8 {
         self.state.fetch_or(flag, Ordering::SeqCst)
     }
 
-    fn ring(&self, bell: u8) {
+    pub(super) fn ring(&self, bell: u8) {
         if self.set(bell) & (bell | Bells::AT_WORK) == 0 {
             self.task.wake();
         }

@@ -10,7 +10,6 @@ use super::stream::Grip;
 use super::turns::Turns;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
-use futures_util::task::AtomicWaker;
 use leasehold_core::Instant;
 use leasehold_wire::{Call, Reply};
 use redis::aio::MultiplexedConnection;
@@ -24,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 use tokio::task::{unconstrained, yield_now};
+use tokio_util::sync::ReusableBoxFuture;
 
 /// The answers to the commands of one call.
 pub(super) type Replies = SmallVec<[Reply; 2]>;
@@ -46,7 +46,7 @@ impl Untold {
 
 /// So many pipelines are handed over at a time: the crate has room for more.
 const MOST_PIPELINES: usize = BACKLOG / 4;
-/// So many empty pipelines are kept for their room, and room for so many calls: what a crowd needed once is given back.
+/// So many empty pipelines and answers are kept for their room, and room for so many calls: what a crowd needed once is given back.
 const KEPT: usize = 16;
 const ROOM: usize = 1024;
 /// So many who were answered together are told at once.
@@ -69,7 +69,8 @@ pub(super) struct Outbox {
     grip: Arc<Grip>,
     ledger: Arc<Ledger>,
     state: Mutex<State>,
-    pump: AtomicWaker,
+    /// Tell the pump what it has to do.
+    bells: Arc<Bells>,
     turns: Turns,
 }
 
@@ -123,15 +124,44 @@ impl Posted {
 }
 
 impl State {
+    /// True if what goes out next waits for nothing. Not so where many are under way: a server that has something to do anyway
+    /// gains nothing by a write for each.
     fn leaves_at_once(&self) -> bool {
         self.flying.len() <= FEW && self.batches.front().is_some_and(|next| next.urgent)
+    }
+
+    /// Keeps a pipeline that was answered, for its room.
+    fn keep(&mut self, mut pipeline: Pipeline) {
+        if pipeline.len() <= ROOM && self.empty.len() < KEPT {
+            pipeline.clear();
+            self.empty.push(pipeline);
+        }
+    }
+
+    /// Finds the verdict on each call of the first pipeline that is under way.
+    fn judge(&mut self, values: RedisResult<Vec<Value>>) {
+        let State { calls, flying, untold, .. } = self;
+        let answered = calls.drain(..flying.pop_front().unwrap_or(0));
+        let mut values = values.map(|values| values.into_iter().map(fault::reply)).map_err(|error| fault::of_crate(&error));
+        for Posted { commands, told, urgent, .. } in answered {
+            let verdict = match &mut values {
+                Ok(replies) => Ok(replies.take(commands).collect::<Replies>()).and_then(|replies| {
+                    // Fewer came than were asked for: none of the rest is anybody's.
+                    if replies.len() == commands { Ok(replies) } else { Err(Fault::Lost) }
+                }),
+                Err(fault) => Err(fault.clone()),
+            };
+            untold.extend(told.map(|told| Untold { told, verdict, urgent }));
+        }
+        if calls.is_empty() {
+            calls.shrink_to(ROOM);
+        }
     }
 }
 
 impl Outbox {
     pub(super) fn new(grip: Arc<Grip>, ledger: Arc<Ledger>) -> Arc<Outbox> {
-        let (state, pump, turns) = (Mutex::default(), AtomicWaker::new(), Turns::default());
-        let outbox = Arc::new(Outbox { grip, ledger, state, pump, turns });
+        let outbox = Arc::new(Outbox { grip, ledger, state: Mutex::default(), bells: Arc::default(), turns: Turns::default() });
         outbox.ledger.add(&outbox);
         outbox
     }
@@ -183,7 +213,7 @@ impl Outbox {
         drop(state);
         self.ledger.stir();
         if stir {
-            self.pump.wake();
+            self.bells.ring(Bells::CALL);
         }
         verdict
     }
@@ -221,10 +251,10 @@ impl Outbox {
         rescues
     }
 
-    /// True if what goes out next waits for nothing. Not so where many are under way: a server that has something to do anyway
-    /// gains nothing by a write for each.
-    fn leaves_at_once(&self) -> bool {
-        self.lock().leaves_at_once()
+    /// If somebody is still to be told an answer, and if what goes out next comes before that.
+    fn owes(&self) -> (bool, bool) {
+        let state = self.lock();
+        (!state.untold.is_empty(), state.leaves_at_once())
     }
 
     /// The next pipeline, if it is time for it.
@@ -254,64 +284,36 @@ impl Outbox {
         Some(next.pipeline)
     }
 
-    /// Keeps a pipeline that was answered, for its room.
-    fn keep(&self, mut pipeline: Pipeline) {
-        if pipeline.len() > ROOM {
-            return;
-        }
-        pipeline.clear();
+    /// Finds the verdict on each call of the first pipelines that are under way, whose answers came together; returns how many
+    /// are to be told.
+    fn judge(&self, answers: impl ExactSizeIterator<Item = Answers>) -> usize {
         let mut state = self.lock();
-        if state.empty.len() < KEPT {
-            state.empty.push(pipeline);
+        let together = answers.len();
+        for (values, pipeline) in answers {
+            state.judge(values);
+            state.keep(pipeline);
         }
+        let others = !state.flying.is_empty();
+        state.pace.answered(together, others);
+        state.untold.len()
     }
 
-    /// Finds the verdict on each call of the first pipeline that is under way.
-    fn judge(&self, values: RedisResult<Vec<Value>>) {
+    /// Tells the first of those who were answered; returns how many are left.
+    fn tell_first(&self) -> usize {
         let mut state = self.lock();
-        let State { calls, flying, untold, .. } = &mut *state;
-        let answered = calls.drain(..flying.pop_front().unwrap_or(0));
-        let mut values = values.map(|values| values.into_iter().map(fault::reply)).map_err(|error| fault::of_crate(&error));
-        for Posted { commands, told, urgent, .. } in answered {
-            let verdict = match &mut values {
-                Ok(replies) => Ok(replies.take(commands).collect::<Replies>()).and_then(|replies| {
-                    // Fewer came than were asked for: none of the rest is anybody's.
-                    if replies.len() == commands { Ok(replies) } else { Err(Fault::Lost) }
-                }),
-                Err(fault) => Err(fault.clone()),
-            };
-            untold.extend(told.map(|told| Untold { told, verdict, urgent }));
-        }
-        if calls.is_empty() {
-            calls.shrink_to(ROOM);
-        }
-    }
-
-    /// Tells the first of those who were answered, if there are more than so many; true if it did.
-    fn tell_one_of(&self, more_than: usize) -> bool {
-        let mut state = self.lock();
-        if state.untold.len() <= more_than {
-            return false;
-        }
         let first = state.untold.pop_front();
-        if state.untold.is_empty() {
+        let left = state.untold.len();
+        if left == 0 {
             state.untold.shrink_to(ROOM);
         }
         drop(state);
         first.into_iter().for_each(Untold::tell);
-        true
-    }
-
-    /// Tells the first of those who were answered, so many.
-    fn tell_first(&self, count: usize) {
-        for _ in 0..count {
-            self.tell_one_of(0);
-        }
+        left
     }
 
     /// Tells all who were answered.
     fn tell_all(&self) {
-        while self.tell_one_of(0) {}
+        while self.tell_first() > 0 {}
     }
 
     /// Tells all who were answered but for those whose calls were urgent; true if there are any.
@@ -339,7 +341,7 @@ impl Outbox {
     pub(super) async fn keep_turns(self: Arc<Outbox>) {
         while !self.lock().closed {
             self.turns.pass().await;
-            self.pump.wake();
+            self.bells.ring(Bells::CALL);
         }
     }
 }
@@ -350,11 +352,12 @@ pub(super) struct Pump {
     connection: MultiplexedConnection,
     /// Moves the bytes.
     traffic: BoxFuture<'static, ()>,
-    bells: Arc<Bells>,
     on_traffic: Waker,
     on_answer: Waker,
     /// The answers to the pipelines under way, in order.
-    flying: VecDeque<BoxFuture<'static, Answers>>,
+    flying: VecDeque<ReusableBoxFuture<'static, Answers>>,
+    /// Those that came, for their room: it is kept for the next, since the allocator has no quick way to so much.
+    landed: Vec<ReusableBoxFuture<'static, Answers>>,
     /// Set when somebody was told a grant.
     granted: Arc<AtomicBool>,
 }
@@ -368,28 +371,22 @@ impl Pump {
         connection: MultiplexedConnection,
         (traffic, granted): (BoxFuture<'static, ()>, Arc<AtomicBool>),
     ) -> Pump {
-        let bells = Arc::<Bells>::default();
-        let (on_traffic, on_answer) = (bells.ringer(Bells::TRAFFIC), bells.ringer(Bells::ANSWER));
+        let (on_traffic, on_answer) = (outbox.bells.ringer(Bells::TRAFFIC), outbox.bells.ringer(Bells::ANSWER));
         // What moves the bytes learns whom to wake when it is first polled.
         on_traffic.wake_by_ref();
-        Pump { outbox, connection, traffic, bells, on_traffic, on_answer, flying: VecDeque::new(), granted }
+        Pump { outbox, connection, traffic, on_traffic, on_answer, flying: VecDeque::new(), landed: Vec::new(), granted }
     }
 
-    /// True if something was answered.
-    fn receive(&mut self) -> bool {
-        let mut together = 0;
+    /// How many are to be told, if something was answered.
+    fn receive(&mut self) -> Option<usize> {
+        let mut answers = SmallVec::<[Answers; 1]>::new();
         while let Some(first) = self.flying.front_mut()
-            && let Poll::Ready((values, pipeline)) = first.poll_unpin(&mut Context::from_waker(&self.on_answer))
+            && let Poll::Ready(answer) = first.poll(&mut Context::from_waker(&self.on_answer))
         {
-            self.flying.pop_front();
-            together += 1;
-            self.outbox.judge(values);
-            self.outbox.keep(pipeline);
+            answers.push(answer);
+            self.landed.extend(self.flying.pop_front().filter(|_| self.landed.len() < KEPT));
         }
-        if together > 0 {
-            self.outbox.lock().pace.answered(together, !self.flying.is_empty());
-        }
-        together > 0
+        (!answers.is_empty()).then(|| self.outbox.judge(answers.into_iter()))
     }
 
     /// True if something was handed over.
@@ -399,12 +396,19 @@ impl Pump {
         let answers = async move { (connection.send_packed_commands(&pipeline, 0, pipeline.len()).await, pipeline) };
         // It must leave when it is first polled, or the next would leave before it: a task that has had its share would be told
         // to wait there.
-        let mut answers = unconstrained(answers).boxed();
-        if let Poll::Ready(over) = answers.poll_unpin(&mut Context::from_waker(&self.on_answer)) {
-            answers = ready(over).boxed();
-            self.bells.set(Bells::ANSWER);
+        let answers = unconstrained(answers);
+        let mut flight = match self.landed.pop() {
+            Some(mut landed) => {
+                landed.set(answers);
+                landed
+            }
+            None => ReusableBoxFuture::new(answers),
+        };
+        if let Poll::Ready(over) = flight.poll(&mut Context::from_waker(&self.on_answer)) {
+            flight.set(ready(over));
+            self.outbox.bells.set(Bells::ANSWER);
         }
-        self.flying.push_back(answers);
+        self.flying.push_back(flight);
         true
     }
 }
@@ -423,31 +427,34 @@ impl Future for Pump {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let pump = self.get_mut();
-        pump.outbox.pump.register(cx.waker());
-        pump.bells.task.register(cx.waker());
-        pump.bells.set(Bells::AT_WORK);
+        pump.outbox.bells.task.register(cx.waker());
+        pump.outbox.bells.set(Bells::AT_WORK);
+        let (mut owes, leaves_at_once) = pump.outbox.owes();
         // Before a turn is asked for, so that it comes behind theirs, but behind what is urgent.
-        let mut to_tell = pump.outbox.lock().untold.len();
-        if !pump.outbox.leaves_at_once() {
-            pump.outbox.tell_first(std::mem::take(&mut to_tell));
+        if !leaves_at_once && std::mem::take(&mut owes) {
+            pump.outbox.tell_all();
         }
         let mut granted = false;
         loop {
+            pump.outbox.bells.heard(Bells::CALL);
             while pump.hand_over() {}
-            let over = pump.bells.heard(Bells::TRAFFIC)
+            let over = pump.outbox.bells.heard(Bells::TRAFFIC)
                 && pump.traffic.poll_unpin(&mut Context::from_waker(&pump.on_traffic)).is_ready();
-            pump.outbox.tell_first(std::mem::take(&mut to_tell));
-            let received = pump.bells.heard(Bells::ANSWER) && pump.receive();
+            if std::mem::take(&mut owes) {
+                pump.outbox.tell_all();
+            }
+            let received = if pump.outbox.bells.heard(Bells::ANSWER) { pump.receive() } else { None };
             if over {
                 return Poll::Ready(());
             }
             granted |= pump.granted.swap(false, Ordering::Relaxed);
-            if received && !granted && pump.outbox.tell_one_of(FEW) {
+            if received.is_some_and(|to_tell| to_tell > FEW) && !granted {
+                pump.outbox.tell_first();
                 // It is at work still.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !received && pump.bells.rest() {
+            if received.is_none() && pump.outbox.bells.rest() {
                 if !granted {
                     pump.outbox.tell_all();
                 } else if pump.outbox.tell_all_but_urgent() {
