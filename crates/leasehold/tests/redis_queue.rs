@@ -6,7 +6,7 @@ mod support;
 use leasehold::ClaimId;
 use leasehold::engine::Engine;
 use leasehold_core::{Ask, ClaimReply, ReleaseReply, RenewReply, ReqNo};
-use leasehold_wire::{Claimed, Ended, Entry, Reply, Space, claim, claimed, release, released};
+use leasehold_wire::{Claimed, Ended, Entry, Push, Reply, Space, claim, claimed, release, released};
 use std::future::poll_fn;
 use std::task::Poll;
 use support::redis::{RedisServer, count, requests, residue};
@@ -445,6 +445,43 @@ fn who_is_handed_the_lock_holds_it_for_the_rest_of_its_place() {
             assert!((place..place + 5_000).contains(&end), "{entry:?} {made_then:?}: {end}, and the place ends at {place}");
             assert_eq!(server.query::<u32>(&["EXISTS", &places()]), u32::from(made_then == Some(0)));
         }
+    }
+}
+
+#[test]
+fn who_is_handed_the_lock_has_enough_of_its_place_left() {
+    for entry in [Entry::Absent, Entry::Unknown(0)] {
+        // What is left of the first place and what its claim wants to have left, in ms; who holds then, and who still waits.
+        for (left, margin, holder, waits) in [(-5_000, 0, 3, vec![]), (9_000, 10_000, 3, vec![2]), (11_000, 10_000, 2, vec![3])] {
+            let server = held_by_one();
+            let now = now_us(&server);
+            let made = now - 10_000_000;
+            let life = 10_000_000_u64.checked_add_signed(left * 1_000).unwrap();
+            for place in [format!("{life} {}", margin * 1_000), "60000000 1000000".to_owned()] {
+                let claim = ClaimId::new(1, 2 + server.query::<u64>(&["LLEN", &queue()]));
+                server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {claim} 1 {place} 0")]);
+            }
+            assert_eq!(withdraw(&server, 1, entry), Ended::Released);
+            assert_eq!(server.query::<String>(&["GET", "leasehold:r"]), format!("{}+0", ClaimId::new(1, holder)), "{left}");
+            assert_eq!(waiting(&server), waits, "{left}");
+        }
+    }
+}
+
+#[test]
+fn who_is_handed_the_lock_is_told_the_counter_however_large_it_is() {
+    for counter in [0, 9_999_998, 9_999_999, 1_699_999_999_999_999, (1 << 53) - 3] {
+        let server = held_by_one();
+        let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
+        server.query::<()>(&["SET", space.counter(), &counter.to_string()]);
+        let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
+        let mut ear = connection.as_pubsub();
+        ear.subscribe(space.channel(1)).unwrap();
+        fill(&server, &[0, 1]);
+        server.query::<()>(&["LPOP", &queue()]);
+        assert_eq!(withdraw(&server, 1, Entry::Absent), Ended::Released);
+        let granted = Push::Granted { claim: ClaimId::new(1, 2), ask: ReqNo(1), counter: counter + 1, spare: 0 };
+        assert_eq!(Push::read(ear.get_message().unwrap().get_payload_bytes()), Some(granted));
     }
 }
 
