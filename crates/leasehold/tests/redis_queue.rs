@@ -469,6 +469,22 @@ fn who_is_handed_the_lock_has_enough_of_its_place_left() {
 }
 
 #[test]
+fn a_release_that_is_cut_short_still_holds_whether_the_first_waiter_is_dead_or_late() {
+    for (life, margin) in [(1, 0), (15_000_000, 10_000_000)] {
+        let server = held_by_one();
+        let made = now_us(&server) - 10_000_000;
+        let places = [(life, margin)].into_iter().chain([(1, 0); 100]).chain([(60_000_000, 0)]);
+        for (serial, (life, margin)) in (2..).zip(places) {
+            server.query::<u64>(&["RPUSH", &queue(), &format!("{made} {} 1 {life} {margin} 0", ClaimId::new(1, serial))]);
+        }
+        assert_eq!(withdraw(&server, 1, Entry::Absent), Ended::Again);
+        assert_eq!(server.query::<String>(&["GET", "leasehold:r"]), format!("{}+0", ClaimId::new(1, 1)));
+        assert_eq!(withdraw(&server, 1, Entry::Absent), Ended::Released);
+        assert_eq!(server.query::<String>(&["GET", "leasehold:r"]), format!("{}+0", ClaimId::new(1, 103)));
+    }
+}
+
+#[test]
 fn who_is_handed_the_lock_is_told_the_counter_however_large_it_is() {
     for counter in [0, 9_999_998, 9_999_999, 1_699_999_999_999_999, (1 << 53) - 3] {
         let server = held_by_one();

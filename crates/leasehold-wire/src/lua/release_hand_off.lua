@@ -15,8 +15,7 @@ if entry then
     -- fractions takes long to fetch.
     local till = (string.sub(entry, 1, 16) + life) / 1000 + 1
     call('SET', LOCK, record, 'PXAT', string.format('%d%07d', till / 10000000, till % 10000000))
-    -- What is left of the place, two milliseconds more at most; to ask for the time takes longer. If it is not enough, the other
-    -- cases write anew.
+    -- What is left of the place, two milliseconds more at most; to ask for the time takes longer.
     if (call('PTTL', LOCK) - 2) * 1000 >= margin + 0 then
       if spare == '' then
         spare = '0'
@@ -37,5 +36,7 @@ if entry then
       redis.pcall('PUBLISH', CHANNELS .. next, 'granted ' .. claim .. ' ' .. ask .. ' ' .. token .. ' ' .. spare)
       return 1
     end
+    -- Not enough: the other cases find the record as it was, for so long as the rest of a release can take.
+    call('SET', LOCK, value, 'PX', '5000')
   end
 end
