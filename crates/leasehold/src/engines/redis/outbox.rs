@@ -46,7 +46,8 @@ impl Untold {
 
 /// So many pipelines are handed over at a time: the crate has room for more.
 const MOST_PIPELINES: usize = BACKLOG / 4;
-/// So many empty pipelines and answers are kept for their room, and room for so many calls: what a crowd needed once is given back.
+/// So many empty pipelines and answers are kept for their room, and room for so many calls: what a crowd needed once is given
+/// back.
 const KEPT: usize = 16;
 const ROOM: usize = 1024;
 /// So many who were answered together are told at once.
