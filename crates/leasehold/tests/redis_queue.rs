@@ -485,7 +485,7 @@ fn a_release_that_is_cut_short_still_holds_whether_the_first_waiter_is_dead_or_l
 }
 
 #[test]
-fn who_is_handed_the_lock_is_told_the_counter_however_large_it_is() {
+fn who_is_handed_the_lock_is_told_the_counter_however_large_and_what_was_set_aside_behind_it() {
     for counter in [0, 9_999_998, 9_999_999, 1_699_999_999_999_999, (1 << 53) - 3] {
         let server = held_by_one();
         let space = Space::new(Space::DEFAULT_PREFIX).unwrap();
@@ -493,11 +493,14 @@ fn who_is_handed_the_lock_is_told_the_counter_however_large_it_is() {
         let mut connection = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
         let mut ear = connection.as_pubsub();
         ear.subscribe(space.channel(1)).unwrap();
-        fill(&server, &[0, 1]);
-        server.query::<()>(&["LPOP", &queue()]);
+        let now = now_us(&server);
+        server.query::<u64>(&["RPUSH", &queue(), &format!("{now} {} 1 60000000 1000000 0 16", ClaimId::new(1, 2))]);
         assert_eq!(withdraw(&server, 1, Entry::Absent), Ended::Released);
-        let granted = Push::Granted { claim: ClaimId::new(1, 2), ask: ReqNo(1), counter: counter + 1, spare: 0 };
+        // None where the counter would overtake the clock.
+        let spare = if counter < now { 16 } else { 0 };
+        let granted = Push::Granted { claim: ClaimId::new(1, 2), ask: ReqNo(1), counter: counter + 1, spare };
         assert_eq!(Push::read(ear.get_message().unwrap().get_payload_bytes()), Some(granted));
+        assert_eq!(server.query::<u64>(&["GET", space.counter()]), counter + 1 + u64::from(spare));
     }
 }
 
