@@ -44,16 +44,14 @@ pub struct Group {
     pub shape: Shape,
     /// In the order in which they run; the ratios are to the first.
     pub members: Vec<Kind>,
+    /// How often it is repeated, against other groups: a few percent are seen in many short runs that alternate, and of a lone
+    /// task two processes that do the same differ by a fifth.
+    pub rounds: usize,
 }
 
 impl Group {
     pub fn base(&self) -> Kind {
         self.members[0]
-    }
-
-    /// How often it is repeated, against other groups: a few percent are seen in many short runs that alternate.
-    pub fn rounds(&self) -> usize {
-        if self.name.starts_with("observed") { 4 } else { 1 }
     }
 
     /// What `--only` is matched with.
@@ -87,23 +85,29 @@ fn shape(placement: Placement, tasks: usize, time: Duration) -> Shape {
 }
 
 fn uncontended(placement: Placement, tasks: usize, quick: bool) -> Group {
-    let time = if quick { ms(200) } else { ms(700) };
+    let (time, rounds) = match (quick, tasks) {
+        (true, _) => (ms(200), 1),
+        (false, 1) => (ms(250), 4),
+        (false, _) => (ms(700), 1),
+    };
     Group {
         name: format!("uncontended/{placement}/{tasks}-tasks"),
         figure: Figure::Cycles,
         shape: Shape { one_key: false, ..shape(placement, tasks, time) },
         members: vec![Kind::Bare, Kind::Ours, Kind::Rslock, Kind::Raw],
+        rounds,
     }
 }
 
 /// What metrics cost.
 fn observed(tasks: usize, quick: bool) -> Group {
-    let time = if quick { ms(200) } else { ms(600) };
+    let (time, rounds) = if quick { (ms(200), 1) } else { (ms(500), 4) };
     Group {
         name: format!("observed/cross/{tasks}-tasks"),
         figure: Figure::Cycles,
         shape: Shape { one_key: false, ..shape(Cross, tasks, time) },
         members: vec![Kind::Ours, Kind::Observed],
+        rounds,
     }
 }
 
@@ -116,11 +120,12 @@ fn one_key(tasks: usize, quick: bool) -> Group {
     if tasks == 16 {
         members.extend([Kind::Bare, Kind::Poll10, Kind::Rslock]);
     }
-    Group { name: format!("one-key/cross/{tasks}-tasks"), figure: Figure::HandOffs, shape: shape(Cross, tasks, time), members }
+    let name = format!("one-key/cross/{tasks}-tasks");
+    Group { name, figure: Figure::HandOffs, shape: shape(Cross, tasks, time), members, rounds: 1 }
 }
 
 fn processes(quick: bool) -> Group {
-    let time = if quick { ms(400) } else { ms(1_200) };
+    let time = if quick { ms(400) } else { ms(1_000) };
     let mut members = vec![Kind::Blpop, Kind::Fifo, Kind::Ours, Kind::OursAlone];
     if !quick {
         members.extend([Kind::Bare, Kind::Poll1, Kind::Rslock1]);
@@ -130,11 +135,12 @@ fn processes(quick: bool) -> Group {
         figure: Figure::HandOffs,
         shape: Shape { processes: 4, ..shape(Cross, 16, time) },
         members,
+        rounds: 1,
     }
 }
 
 fn latency(placement: Placement, quick: bool) -> Group {
-    let time = if quick { ms(500) } else { ms(1_800) };
+    let time = if quick { ms(300) } else { ms(1_500) };
     let mut members = vec![Kind::Blpop, Kind::OursAlone, Kind::Fifo];
     if placement == Cross && !quick {
         members.extend([Kind::Poll1, Kind::Rslock1]);
@@ -144,6 +150,7 @@ fn latency(placement: Placement, quick: bool) -> Group {
         figure: Figure::Gap,
         shape: Shape { processes: 2, hold: Hold::ms(1, 20), ..shape(placement, 1, time) },
         members,
+        rounds: 1,
     }
 }
 
@@ -163,5 +170,12 @@ mod tests {
                 assert_eq!(members.len(), group.members.len(), "{}", group.name);
             }
         }
+    }
+
+    #[test]
+    fn what_a_lone_task_does_is_repeated_more_often_than_what_a_crowd_does() {
+        let rounds = |name: &str| all(false).iter().find(|group| group.name == name).map(|group| group.rounds);
+        assert!(rounds("uncontended/same/1-tasks") > rounds("uncontended/same/64-tasks"));
+        assert!(rounds("uncontended/cross/1-tasks") > rounds("uncontended/cross/64-tasks"));
     }
 }

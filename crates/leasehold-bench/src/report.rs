@@ -140,6 +140,10 @@ fn client_cost(results: &Results) -> String {
 }
 
 fn group(measured: &Measured) -> String {
+    let repeated = match measured.group.rounds {
+        1 => String::new(),
+        _ => format!("{} repetitions.\n\n", measured.repeats()),
+    };
     let text = table::group(measured);
     let (name, table) = text.trim_start().split_once('\n').unwrap_or_default();
     let hold = measured.group.shape.hold;
@@ -151,5 +155,5 @@ fn group(measured: &Measured) -> String {
             most / 1_000
         ),
     };
-    format!("\n### {name}\n\n{held}{table}")
+    format!("\n### {name}\n\n{repeated}{held}{table}")
 }

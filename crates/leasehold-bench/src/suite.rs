@@ -38,7 +38,8 @@ impl Measured {
         all
     }
 
-    fn repeats(&self) -> usize {
+    /// How often each contender ran, the base's last run apart.
+    pub fn repeats(&self) -> usize {
         let others = self.outcomes.iter().filter(|(kind, _)| **kind != self.group.base());
         others.map(|(_, outcomes)| outcomes.len()).max().unwrap_or(usize::MAX)
     }
@@ -142,7 +143,7 @@ fn wanted(options: &Options) -> Vec<Group> {
 }
 
 fn measure(server: &mut Server, group: Group, options: &Options) -> Result<Measured, Fault> {
-    let repeats = options.repeats() * group.rounds();
+    let repeats = options.repeats() * group.rounds;
     let mut outcomes: BTreeMap<Kind, Vec<Outcome>> = BTreeMap::new();
     let turns = (0..repeats).flat_map(|_| group.members.clone()).chain([group.base()]);
     for kind in turns {

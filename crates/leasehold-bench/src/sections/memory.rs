@@ -28,13 +28,13 @@ fn key(n: usize) -> String {
 /// # Errors
 /// What kept it from being measured.
 pub fn measure(_: &mut Server, options: &Options) -> Result<Section, Fault> {
-    let count = if options.quick { 10_000 } else { 100_000 };
-    let waiters = if options.quick { 3_000 } else { 10_000 };
+    let (count, waiters) = if options.quick { (10_000, 1_000) } else { (100_000, 10_000) };
     // Each has a server of its own, and bytes do not depend on time.
     let (bare, held, waiting) = std::thread::scope(|scope| {
         let bare = scope.spawn(|| bare(count));
         let held = scope.spawn(|| held(count, options));
-        (bare.join(), held.join(), waiting(waiters, options))
+        let waiting = waiting(waiters, options);
+        (bare.join(), held.join(), waiting)
     });
     let panicked = |_| "a measurement of memory panicked";
     let (bare, held, waiting) = (bare.map_err(panicked)??, held.map_err(panicked)??, waiting?);
