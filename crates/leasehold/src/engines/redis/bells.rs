@@ -41,9 +41,26 @@ impl Bells {
         Waker::from(Arc::new(Ringer { bells: self.clone(), bell }))
     }
 
+    /// Work of somebody else than the pump's task, until this is dropped; `None` if that is at work itself.
+    pub(super) fn lend_a_hand(&self) -> Option<Hand<'_>> {
+        (self.set(Bells::AT_WORK) & Bells::AT_WORK == 0).then_some(Hand(self))
+    }
+
     /// Ends the work unless a bell was rung.
     pub(super) fn rest(&self) -> bool {
         self.state.compare_exchange(Bells::AT_WORK, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
+/// See [`Bells::lend_a_hand`].
+pub(super) struct Hand<'a>(&'a Bells);
+
+impl Drop for Hand<'_> {
+    fn drop(&mut self) {
+        // What was rung meanwhile is the pump's task's to hear.
+        if !self.0.rest() {
+            self.0.task.wake();
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::config::Target;
 use super::fault::{self, Fault};
 use super::ledger::Ledger;
-use super::outbox::{BACKLOG, Care, Outbox, Pump, Replies, Verdict};
+use super::outbox::{BACKLOG, Care, Outbox, Pumping, Replies, Verdict};
 use super::stream::{self, Grip};
 use crate::error::Error;
 use crate::world::World;
@@ -131,8 +131,8 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     }
     let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
     let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
-    let outbox = Outbox::new(grip.clone(), purpose.ledger.clone());
-    let pump = Pump::new(outbox.clone(), connection.clone(), (traffic.boxed(), granted));
+    let outbox = Outbox::new(grip.clone(), purpose.ledger.clone(), purpose.id.side == Side::Caller);
+    let pump = Pumping::new(outbox.clone(), connection.clone(), (traffic.boxed(), granted));
     let link = Link { id: purpose.id, grip, outbox, connection, world: purpose.world.clone() };
     Ok((Arc::new(link), pump.boxed()))
 }

@@ -17,9 +17,10 @@ use redis::{Cmd, Pipeline, RedisResult, Value};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
 use tokio::task::{unconstrained, yield_now};
@@ -70,7 +71,12 @@ pub(super) struct Outbox {
     grip: Arc<Grip>,
     ledger: Arc<Ledger>,
     state: Mutex<State>,
-    /// Tell the pump what it has to do.
+    /// `None` before the connection is there, and once it has ended.
+    pump: Mutex<Option<Pump>>,
+    /// True if whoever makes a call that waits for nothing moves it without a hop to the pump's task. Not where bursts of calls
+    /// come from many tasks: the first of each would travel alone.
+    by_hand: bool,
+    /// Tell the pump's task what it has to do.
     bells: Arc<Bells>,
     turns: Turns,
 }
@@ -161,14 +167,27 @@ impl State {
 }
 
 impl Outbox {
-    pub(super) fn new(grip: Arc<Grip>, ledger: Arc<Ledger>) -> Arc<Outbox> {
-        let outbox = Arc::new(Outbox { grip, ledger, state: Mutex::default(), bells: Arc::default(), turns: Turns::default() });
+    pub(super) fn new(grip: Arc<Grip>, ledger: Arc<Ledger>, by_hand: bool) -> Arc<Outbox> {
+        let outbox = Arc::new(Outbox {
+            grip,
+            ledger,
+            state: Mutex::default(),
+            pump: Mutex::default(),
+            by_hand,
+            bells: Arc::default(),
+            turns: Turns::default(),
+        });
         outbox.ledger.add(&outbox);
         outbox
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics under this lock")
+    }
+
+    /// The pump. Whoever is told is others' code, and may panic.
+    fn pump(&self) -> MutexGuard<'_, Option<Pump>> {
+        self.pump.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// True if the client's channel is heard on this connection.
@@ -213,7 +232,7 @@ impl Outbox {
         let stir = stir || urgent && state.leaves_at_once();
         drop(state);
         self.ledger.stir();
-        if stir {
+        if stir && !(self.by_hand && self.move_by_hand()) {
             self.bells.ring(Bells::CALL);
         }
         verdict
@@ -328,8 +347,17 @@ impl Outbox {
         some_left
     }
 
+    /// Moves what is to go out at once; false if that is left to the pump's task.
+    fn move_by_hand(&self) -> bool {
+        let Ok(mut pump) = self.pump.try_lock() else { return false };
+        let (Some(pump), Some(_hand)) = (&mut *pump, self.bells.lend_a_hand()) else { return false };
+        !pump.send(self)
+    }
+
     /// Ends all calls without a word, also those to come, but for those that were answered.
     fn close(&self) {
+        let pump = self.pump().take();
+        drop(pump);
         self.tell_all();
         let mut state = self.lock();
         let over = std::mem::replace(&mut *state, State { closed: true, ..State::default() });
@@ -347,9 +375,8 @@ impl Outbox {
     }
 }
 
-/// Moves the calls of an outbox through a connection; ends with it.
-pub(super) struct Pump {
-    outbox: Arc<Outbox>,
+/// Moves the calls of an outbox through a connection.
+struct Pump {
     connection: MultiplexedConnection,
     /// Moves the bytes.
     traffic: BoxFuture<'static, ()>,
@@ -361,25 +388,27 @@ pub(super) struct Pump {
     landed: Vec<ReusableBoxFuture<'static, Answers>>,
     /// Set when somebody was told a grant.
     granted: Arc<AtomicBool>,
+    /// True once the connection has ended.
+    over: bool,
 }
 
 /// The answers to a pipeline, and that pipeline.
 type Answers = (RedisResult<Vec<Value>>, Pipeline);
 
 impl Pump {
-    pub(super) fn new(
-        outbox: Arc<Outbox>,
-        connection: MultiplexedConnection,
-        (traffic, granted): (BoxFuture<'static, ()>, Arc<AtomicBool>),
-    ) -> Pump {
-        let (on_traffic, on_answer) = (outbox.bells.ringer(Bells::TRAFFIC), outbox.bells.ringer(Bells::ANSWER));
-        // What moves the bytes learns whom to wake when it is first polled.
-        on_traffic.wake_by_ref();
-        Pump { outbox, connection, traffic, on_traffic, on_answer, flying: VecDeque::new(), landed: Vec::new(), granted }
+    /// Hands over what is to go out, and moves bytes in both directions; true if the connection has ended.
+    fn send(&mut self, outbox: &Outbox) -> bool {
+        while self.hand_over(outbox) {}
+        if !self.over && outbox.bells.heard(Bells::TRAFFIC) {
+            let moved = || self.traffic.poll_unpin(&mut Context::from_waker(&self.on_traffic)).is_ready();
+            // A stream may be others' code, and nobody else would hear of its panic.
+            self.over = catch_unwind(AssertUnwindSafe(moved)).unwrap_or(true);
+        }
+        self.over
     }
 
     /// How many are to be told, if something was answered.
-    fn receive(&mut self) -> Option<usize> {
+    fn receive(&mut self, outbox: &Outbox) -> Option<usize> {
         let mut answers = SmallVec::<[Answers; 1]>::new();
         while let Some(first) = self.flying.front_mut()
             && let Poll::Ready(answer) = first.poll(&mut Context::from_waker(&self.on_answer))
@@ -387,12 +416,12 @@ impl Pump {
             answers.push(answer);
             self.landed.extend(self.flying.pop_front().filter(|_| self.landed.len() < KEPT));
         }
-        (!answers.is_empty()).then(|| self.outbox.judge(answers.into_iter()))
+        (!answers.is_empty()).then(|| outbox.judge(answers.into_iter()))
     }
 
     /// True if something was handed over.
-    fn hand_over(&mut self) -> bool {
-        let Some(pipeline) = self.outbox.take_next() else { return false };
+    fn hand_over(&mut self, outbox: &Outbox) -> bool {
+        let Some(pipeline) = outbox.take_next() else { return false };
         let mut connection = self.connection.clone();
         let answers = async move { (connection.send_packed_commands(&pipeline, 0, pipeline.len()).await, pipeline) };
         // It must leave when it is first polled, or the next would leave before it: a task that has had its share would be told
@@ -407,10 +436,28 @@ impl Pump {
         };
         if let Poll::Ready(over) = flight.poll(&mut Context::from_waker(&self.on_answer)) {
             flight.set(ready(over));
-            self.outbox.bells.set(Bells::ANSWER);
+            outbox.bells.set(Bells::ANSWER);
         }
         self.flying.push_back(flight);
         true
+    }
+}
+
+/// Keeps the pump of an outbox at work; ends with its connection.
+pub(super) struct Pumping(Arc<Outbox>);
+
+impl Pumping {
+    pub(super) fn new(
+        outbox: Arc<Outbox>,
+        connection: MultiplexedConnection,
+        (traffic, granted): (BoxFuture<'static, ()>, Arc<AtomicBool>),
+    ) -> Pumping {
+        let (on_traffic, on_answer) = (outbox.bells.ringer(Bells::TRAFFIC), outbox.bells.ringer(Bells::ANSWER));
+        // What moves the bytes learns whom to wake when it is first polled.
+        on_traffic.wake_by_ref();
+        let (flying, landed) = (VecDeque::new(), Vec::new());
+        *outbox.pump() = Some(Pump { connection, traffic, on_traffic, on_answer, flying, landed, granted, over: false });
+        Pumping(outbox)
     }
 }
 
@@ -423,42 +470,42 @@ impl Pump {
 ///
 /// And whose release was answered together with a grant is told once whoever has the lock now has run, and has sent what it had to
 /// send: others may wait for that. An ask is answered at once, since it may be the holder's own.
-impl Future for Pump {
+impl Future for Pumping {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let pump = self.get_mut();
-        pump.outbox.bells.task.register(cx.waker());
-        pump.outbox.bells.set(Bells::AT_WORK);
-        let (mut owes, leaves_at_once) = pump.outbox.owes();
+        let outbox = &*self.get_mut().0;
+        outbox.bells.task.register(cx.waker());
+        let mut pump = outbox.pump();
+        let Some(pump) = &mut *pump else { return Poll::Ready(()) };
+        outbox.bells.set(Bells::AT_WORK);
+        let (mut owes, leaves_at_once) = outbox.owes();
         // Before a turn is asked for, so that it comes behind theirs, but behind what is urgent.
         if !leaves_at_once && std::mem::take(&mut owes) {
-            pump.outbox.tell_all();
+            outbox.tell_all();
         }
         let mut granted = false;
         loop {
-            pump.outbox.bells.heard(Bells::CALL);
-            while pump.hand_over() {}
-            let over = pump.outbox.bells.heard(Bells::TRAFFIC)
-                && pump.traffic.poll_unpin(&mut Context::from_waker(&pump.on_traffic)).is_ready();
+            outbox.bells.heard(Bells::CALL);
+            let over = pump.send(outbox);
             if std::mem::take(&mut owes) {
-                pump.outbox.tell_all();
+                outbox.tell_all();
             }
-            let received = if pump.outbox.bells.heard(Bells::ANSWER) { pump.receive() } else { None };
+            let received = if outbox.bells.heard(Bells::ANSWER) { pump.receive(outbox) } else { None };
             if over {
                 return Poll::Ready(());
             }
             granted |= pump.granted.swap(false, Ordering::Relaxed);
             if received.is_some_and(|to_tell| to_tell > FEW) && !granted {
-                pump.outbox.tell_first();
+                outbox.tell_first();
                 // It is at work still.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if received.is_none() && pump.outbox.bells.rest() {
+            if received.is_none() && outbox.bells.rest() {
                 if !granted {
-                    pump.outbox.tell_all();
-                } else if pump.outbox.tell_all_but_urgent() {
+                    outbox.tell_all();
+                } else if outbox.tell_all_but_urgent() {
                     // Woken once its thread has nothing else to do, unless something happens before.
                     let _ = pin!(yield_now()).poll(cx);
                 }
@@ -468,9 +515,9 @@ impl Future for Pump {
     }
 }
 
-impl Drop for Pump {
+impl Drop for Pumping {
     fn drop(&mut self) {
-        self.outbox.close();
+        self.0.close();
     }
 }
 
@@ -504,7 +551,12 @@ pub(super) mod tests {
     }
 
     /// An outbox with its pump, and both ends of its connection.
-    pub(in crate::engines::redis) async fn outbox() -> (Arc<Outbox>, Pump, MultiplexedConnection, DuplexStream) {
+    pub(in crate::engines::redis) async fn outbox() -> (Arc<Outbox>, Pumping, MultiplexedConnection, DuplexStream) {
+        outbox_that(false).await
+    }
+
+    /// The same, of calls that are moved by hand or not.
+    async fn outbox_that(by_hand: bool) -> (Arc<Outbox>, Pumping, MultiplexedConnection, DuplexStream) {
         let (ours, mut theirs) = tokio::io::duplex(1 << 20);
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let pushed = Arc::new(AtomicBool::new(false));
@@ -520,11 +572,11 @@ pub(super) mod tests {
         };
         let (opened, ()) = join(MultiplexedConnection::new_with_config(&info, ours, config), greeted).await;
         let (connection, traffic) = opened.unwrap();
-        let outbox = Outbox::new(Arc::new(Grip::default()), Arc::default());
-        (outbox.clone(), Pump::new(outbox, connection.clone(), (traffic.boxed(), pushed)), connection, theirs)
+        let outbox = Outbox::new(Arc::new(Grip::default()), Arc::default(), by_hand);
+        (outbox.clone(), Pumping::new(outbox, connection.clone(), (traffic.boxed(), pushed)), connection, theirs)
     }
 
-    fn poll(pump: &mut Pump) {
+    fn poll(pump: &mut Pumping) {
         let _ = pump.poll_unpin(&mut Context::from_waker(&noop_waker()));
     }
 
@@ -561,12 +613,141 @@ pub(super) mod tests {
         assert_eq!(asked, ["FIRST", "CLAIM", "RELEASE"]);
     }
 
+    /// What has left since the last look.
+    fn sent(server: &mut DuplexStream) -> String {
+        let mut calls = [0; 1024];
+        let sent = server.read(&mut calls).now_or_never().map_or(0, Result::unwrap);
+        String::from_utf8_lossy(&calls[..sent]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_for_nothing_leaves_by_the_hand_of_whoever_makes_it() {
+        let (outbox, mut pump, _, mut server) = outbox_that(true).await;
+        poll(&mut pump);
+        let _lone = post(&outbox, "LONE");
+        assert_eq!(sent(&mut server), "*1\r\n$4\r\nLONE\r\n");
+        let _release = post_urgently(&outbox, "RELEASE");
+        assert_eq!(sent(&mut server), "*1\r\n$7\r\nRELEASE\r\n");
+        let _crowd = ["A", "B"].map(|name| post(&outbox, name));
+        assert_eq!(sent(&mut server), "");
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_moved_by_hand_a_burst_of_calls_leaves_together() {
+        let (outbox, mut pump, _, mut server) = outbox().await;
+        poll(&mut pump);
+        let _burst = ["A", "B"].map(|name| post(&outbox, name));
+        poll(&mut pump);
+        assert_eq!(sent(&mut server), "*1\r\n$1\r\nA\r\n*1\r\n$1\r\nB\r\n");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_left_by_hand_is_answered_by_the_pump() {
+        let (outbox, mut pump, _, server) = outbox_that(true).await;
+        tokio::spawn(serve(server));
+        for _ in 0..3 {
+            let Either::Left((told, _)) = select(post(&outbox, "LONE"), &mut pump).await else { panic!("the connection ended") };
+            assert!(told.unwrap().is_ok());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_by_hand_is_left_to_the_pump_while_that_is_at_work() {
+        let (outbox, mut pump, _, mut server) = outbox_that(true).await;
+        poll(&mut pump);
+        let at_work = outbox.pump();
+        let _lone = post(&outbox, "LONE");
+        drop(at_work);
+        assert_eq!(sent(&mut server), "");
+        assert!(outbox.bells.heard(Bells::CALL));
+        poll(&mut pump);
+        assert_eq!(sent(&mut server), "*1\r\n$4\r\nLONE\r\n");
+    }
+
+    /// Whether somebody was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_by_hand_is_left_to_the_pump() {
+        for ends in [false, true] {
+            let (outbox, mut pump, _, mut server) = outbox_that(true).await;
+            let lone = post(&outbox, "LONE");
+            poll(&mut pump);
+            let woken = Arc::new(Woken::default());
+            if ends {
+                drop(server);
+            } else {
+                server.write_all(b"+OK\r\n").await.unwrap();
+            }
+            outbox.bells.task.register(&Waker::from(woken.clone()));
+            // The other side has rung, and its waker is gone.
+            outbox.bells.set(Bells::TRAFFIC);
+            let _release = post_urgently(&outbox, "RELEASE");
+            assert!(woken.0.load(Ordering::Relaxed));
+            poll(&mut pump);
+            drop(pump);
+            assert_eq!(matches!(lone.await, Ok(Ok(_))), !ends);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_panics_by_hand_ends_the_pump_and_is_not_polled_again() {
+        let (_, _others, connection, _server) = outbox().await;
+        let outbox = Outbox::new(Arc::new(Grip::default()), Arc::default(), true);
+        let mut polls = 0;
+        let panics = poll_fn(move |_| {
+            polls += 1;
+            assert!(polls > 1, "as the test wants it");
+            std::process::abort()
+        });
+        let mut pump = Pumping::new(outbox.clone(), connection, (panics.boxed(), Arc::default()));
+        let woken = Arc::new(Woken::default());
+        outbox.bells.task.register(&Waker::from(woken.clone()));
+        let lone = post(&outbox, "LONE");
+        assert!(woken.0.load(Ordering::Relaxed));
+        outbox.bells.set(Bells::TRAFFIC);
+        assert!(pump.poll_unpin(&mut Context::from_waker(&noop_waker())).is_ready());
+        drop(pump);
+        assert!(lone.await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_was_answered_has_a_turn_before_a_call_leaves_by_hand() {
+        let (outbox, mut pump, _, mut server) = outbox_that(true).await;
+        let mut verdicts = ["A", "B", "C"].map(|name| post(&outbox, name));
+        poll(&mut pump);
+        let turns = tokio::spawn(outbox.clone().keep_turns());
+        while !outbox.lock().batches.is_empty() {
+            tokio::task::yield_now().await;
+            poll(&mut pump);
+        }
+        turns.abort();
+        assert_eq!(sent(&mut server).matches('*').count(), 3);
+        server.write_all(b"+OK\r\n+OK\r\n+OK\r\n").await.unwrap();
+        while told(&mut verdicts) == 0 {
+            poll(&mut pump);
+        }
+        // Every call goes at once.
+        (0..100).for_each(|_| outbox.lock().pace.answered(1, true));
+        let _next = post(&outbox, "D");
+        assert_eq!(sent(&mut server), "");
+        poll(&mut pump);
+        assert_eq!(sent(&mut server), "*1\r\n$1\r\nD\r\n");
+    }
+
     fn post_urgently(outbox: &Outbox, name: &str) -> Verdict {
         outbox.post(|_| [cmd(name)], Instant::FAR, Care { urgent: true, ..Care::default() })
     }
 
     /// The verdicts on two calls and an urgent one that are answered when the pump is polled again, with `also` behind.
-    async fn answered(also: &str) -> (Arc<Outbox>, Pump, [Verdict; 3], DuplexStream) {
+    async fn answered(also: &str) -> (Arc<Outbox>, Pumping, [Verdict; 3], DuplexStream) {
         let (outbox, mut pump, _, mut server) = outbox().await;
         let verdicts = [post(&outbox, "A"), post(&outbox, "B"), post_urgently(&outbox, "C")];
         poll(&mut pump);
