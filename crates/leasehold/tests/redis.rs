@@ -10,11 +10,17 @@ use leasehold::world::World;
 use leasehold::{ClaimId, ErrorKind, ResourceName, Want};
 use leasehold_core::{Bound, ClaimReply, Manner, ReleaseReply, RenewReply};
 use leasehold_wire::{Detach, Space, detach, registry};
-use std::io::{Read, Write};
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use support::redis::{RedisServer, count, requests, residue};
 use support::redis_client::{Client, PLAIN, eventually, lasting, name};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::{Id, try_id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cycle_without_contention_is_two_requests() {
@@ -290,6 +296,60 @@ async fn existing_connections_can_be_handed_in() {
     let call = ClaimCall::new(name("r"), ClaimId::new(7, 1), Want::ALL_OF_ONE, lasting());
     assert!(matches!(engine.claim(call).await.unwrap(), ClaimReply::Granted(_)));
     assert_eq!(server.query::<u32>(&["EXISTS", "app:r"]), 1);
+}
+
+/// A stream that notes which tasks write to it.
+struct Noted(tokio::net::TcpStream, Arc<Mutex<HashSet<Option<Id>>>>);
+
+impl AsyncRead for Noted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Noted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.1.lock().unwrap().insert(try_id());
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_existing_connection_stays_with_its_task() {
+    let server = RedisServer::start();
+    let port = server.port();
+    let [tasks, writers]: [Arc<Mutex<HashSet<Option<Id>>>>; 2] = Default::default();
+    let notes = Arc::clone(&writers);
+    let connect = move || {
+        let notes = Arc::clone(&notes);
+        async move { Ok(Noted(tokio::net::TcpStream::connect(("127.0.0.1", port)).await?, notes)) }
+    };
+    let world = World::with_thread("redis").unwrap();
+    let about = About { host: "here".into(), pid: 1, program: "test".into(), label: None };
+    let options = RedisOptions::new().existing_connections(connect);
+    let engine = RedisEngine::connect("redis://ignored", options, &world, (7, about)).await.unwrap();
+    let callers = (1..=20).map(|serial| {
+        let (engine, tasks) = (Arc::clone(&engine), Arc::clone(&tasks));
+        tokio::spawn(async move {
+            let mut call = ClaimCall::new(name(&format!("r{serial}")), ClaimId::new(7, serial), Want::ALL_OF_ONE, lasting());
+            call.route = Route::Caller;
+            assert!(matches!(engine.claim(call).await.unwrap(), ClaimReply::Granted(_)));
+            tasks.lock().unwrap().insert(try_id());
+        })
+    });
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let (tasks, writers) = (tasks.lock().unwrap(), writers.lock().unwrap());
+    assert!(!writers.is_empty() && tasks.is_disjoint(&writers), "{tasks:?} {writers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

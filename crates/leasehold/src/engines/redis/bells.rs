@@ -43,7 +43,7 @@ impl Bells {
 
     /// Work of somebody else than the pump's task, until this is dropped; `None` if that is at work itself.
     pub(super) fn lend_a_hand(&self) -> Option<Hand<'_>> {
-        (self.set(Bells::AT_WORK) & Bells::AT_WORK == 0).then_some(Hand(self))
+        (self.set(Bells::AT_WORK) & Bells::AT_WORK == 0).then(|| Hand(self))
     }
 
     /// Ends the work unless a bell was rung.

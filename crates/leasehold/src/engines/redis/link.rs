@@ -1,6 +1,6 @@
 //! One connection: the handshake, and calls with a deadline of our own.
 
-use super::config::Target;
+use super::config::{Place, Target};
 use super::fault::{self, Fault};
 use super::ledger::Ledger;
 use super::outbox::{BACKLOG, Care, Outbox, Pumping, Replies, Verdict};
@@ -131,7 +131,9 @@ async fn attach(target: &Target, purpose: &Purpose, protocol: ProtocolVersion) -
     }
     let opened = MultiplexedConnection::new_with_config(&info, stream, config).await;
     let (connection, traffic) = opened.map_err(|error| refused_greeting(&error))?;
-    let outbox = Outbox::new(grip.clone(), purpose.ledger.clone(), purpose.id.side == Side::Caller);
+    // A stream of others' stays on its runtime, and calls may be made elsewhere.
+    let by_hand = purpose.id.side == Side::Caller && !matches!(target.place, Place::Given(_));
+    let outbox = Outbox::new(grip.clone(), purpose.ledger.clone(), by_hand);
     let pump = Pumping::new(outbox.clone(), connection.clone(), (traffic.boxed(), granted));
     let link = Link { id: purpose.id, grip, outbox, connection, world: purpose.world.clone() };
     Ok((Arc::new(link), pump.boxed()))

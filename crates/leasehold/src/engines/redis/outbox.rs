@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::sync::oneshot;
+use tokio::task::coop::has_budget_remaining;
 use tokio::task::{unconstrained, yield_now};
 use tokio_util::sync::ReusableBoxFuture;
 
@@ -351,19 +352,28 @@ impl Outbox {
     fn move_by_hand(&self) -> bool {
         let Ok(mut pump) = self.pump.try_lock() else { return false };
         let (Some(pump), Some(_hand)) = (&mut *pump, self.bells.lend_a_hand()) else { return false };
-        !pump.send(self)
+        let over = pump.send(self);
+        // The pump's task goes on where somebody is told an answer behind this call or a grant came in, and where the caller's task
+        // has had its share: then bytes wait without anybody who would ring.
+        if self.owes().0 || pump.granted.load(Ordering::Relaxed) || !has_budget_remaining() {
+            self.bells.set(Bells::TRAFFIC);
+        }
+        !over
     }
 
     /// Ends all calls without a word, also those to come, but for those that were answered.
     fn close(&self) {
-        let pump = self.pump().take();
-        drop(pump);
+        let mut pump = self.pump().take();
+        // What came in by hand may not have been looked at yet.
+        pump.as_mut().and_then(|pump| pump.receive(self));
         self.tell_all();
         let mut state = self.lock();
         let over = std::mem::replace(&mut *state, State { closed: true, ..State::default() });
         drop(state);
         drop(over);
         self.turns.end();
+        // Last, since it is others' code in part.
+        drop(pump);
     }
 
     /// Keeps the turns of this connection; a task beside its pump.
@@ -398,12 +408,14 @@ type Answers = (RedisResult<Vec<Value>>, Pipeline);
 impl Pump {
     /// Hands over what is to go out, and moves bytes in both directions; true if the connection has ended.
     fn send(&mut self, outbox: &Outbox) -> bool {
-        while self.hand_over(outbox) {}
-        if !self.over && outbox.bells.heard(Bells::TRAFFIC) {
-            let moved = || self.traffic.poll_unpin(&mut Context::from_waker(&self.on_traffic)).is_ready();
-            // A stream may be others' code, and nobody else would hear of its panic.
-            self.over = catch_unwind(AssertUnwindSafe(moved)).unwrap_or(true);
-        }
+        let send = || {
+            while self.hand_over(outbox) {}
+            let traffic = !self.over && outbox.bells.heard(Bells::TRAFFIC);
+            traffic && self.traffic.poll_unpin(&mut Context::from_waker(&self.on_traffic)).is_ready()
+        };
+        // A stream may be others' code, and nobody else would hear of its panic.
+        let over = catch_unwind(AssertUnwindSafe(send)).unwrap_or(true);
+        self.over |= over;
         self.over
     }
 
@@ -736,10 +748,80 @@ pub(super) mod tests {
         }
         // Every call goes at once.
         (0..100).for_each(|_| outbox.lock().pace.answered(1, true));
-        let _next = post(&outbox, "D");
+        let _next = ["D", "E"].map(|name| post(&outbox, name));
         assert_eq!(sent(&mut server), "");
         poll(&mut pump);
-        assert_eq!(sent(&mut server), "*1\r\n$1\r\nD\r\n");
+        assert_eq!(sent(&mut server), "*1\r\n$1\r\nD\r\n*1\r\n$1\r\nE\r\n");
+    }
+
+    /// A pump at rest, and who is woken if it is to go on.
+    fn at_rest(outbox: &Outbox, pump: &mut Pumping) -> Arc<Woken> {
+        poll(pump);
+        let woken = Arc::new(Woken::default());
+        outbox.bells.task.register(&Waker::from(woken.clone()));
+        woken
+    }
+
+    #[tokio::test]
+    async fn a_call_by_hand_of_a_task_that_has_had_its_share_wakes_the_pump() {
+        let (outbox, mut pump, _, _server) = outbox_that(true).await;
+        let woken = at_rest(&outbox, &mut pump);
+        poll_fn(|cx| {
+            while let Poll::Ready(share) = coop::poll_proceed(cx) {
+                share.made_progress();
+            }
+            drop(post(&outbox, "LONE"));
+            Poll::Ready(())
+        })
+        .await;
+        assert!(woken.0.load(Ordering::Relaxed));
+        assert!(outbox.bells.heard(Bells::TRAFFIC), "bytes may wait");
+    }
+
+    #[tokio::test]
+    async fn an_urgent_call_answered_with_a_grant_is_told_so_once_the_holder_has_sent_by_hand() {
+        let (outbox, mut pump, _, mut server) = outbox_that(true).await;
+        let mut release = [post_urgently(&outbox, "RELEASE")];
+        poll(&mut pump);
+        server.write_all(format!("+OK\r\n{GRANT}").as_bytes()).await.unwrap();
+        while outbox.lock().untold.is_empty() {
+            tokio::task::yield_now().await;
+            poll(&mut pump);
+        }
+        let woken = Arc::new(Woken::default());
+        outbox.bells.task.register(&Waker::from(woken.clone()));
+        let _ask = post(&outbox, "ASK");
+        assert!(sent(&mut server).ends_with("ASK\r\n"));
+        assert_eq!(told(&mut release), 0);
+        assert!(woken.0.load(Ordering::Relaxed));
+        poll(&mut pump);
+        assert_eq!(told(&mut release), 1);
+    }
+
+    #[tokio::test]
+    async fn a_grant_that_comes_in_by_hand_is_not_taken_for_a_later_one() {
+        let (outbox, mut pump, _, mut server) = outbox_that(true).await;
+        at_rest(&outbox, &mut pump);
+        server.write_all(GRANT.as_bytes()).await.unwrap();
+        // That has rung, and its waker is gone.
+        let woken = Arc::new(Woken::default());
+        outbox.bells.task.register(&Waker::from(woken.clone()));
+        let _lone = post(&outbox, "LONE");
+        assert!(woken.0.load(Ordering::Relaxed));
+        poll(&mut pump);
+        assert!(!outbox.pump().as_ref().unwrap().granted.load(Ordering::Relaxed));
+    }
+
+    #[tokio::test]
+    async fn what_was_answered_by_hand_is_told_even_if_the_pump_never_runs_again() {
+        let (outbox, mut pump, _, mut server) = outbox_that(true).await;
+        let mut lone = [post(&outbox, "LONE")];
+        poll(&mut pump);
+        server.write_all(b"+OK\r\n").await.unwrap();
+        outbox.bells.set(Bells::TRAFFIC);
+        let _release = post_urgently(&outbox, "RELEASE");
+        drop(pump);
+        assert_eq!(told(&mut lone), 1);
     }
 
     fn post_urgently(outbox: &Outbox, name: &str) -> Verdict {
