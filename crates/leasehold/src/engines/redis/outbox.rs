@@ -353,19 +353,28 @@ impl Outbox {
         let Ok(mut pump) = self.pump.try_lock() else { return false };
         let (Some(pump), Some(_hand)) = (&mut *pump, self.bells.lend_a_hand()) else { return false };
         let over = pump.send(self);
-        // The pump's task goes on where somebody is told an answer behind this call or a grant came in, and where the caller's task
-        // has had its share: then bytes wait without anybody who would ring.
-        if self.owes().0 || pump.granted.load(Ordering::Relaxed) || !has_budget_remaining() {
+        // The pump's task goes on where somebody is told an answer behind this call, or a grant came in.
+        if self.owes().0 || pump.granted.load(Ordering::Relaxed) {
             self.bells.set(Bells::TRAFFIC);
         }
+        self.mind_share();
         !over
+    }
+
+    /// Has the pump's task go on where the task that polls has had its share: then bytes may wait without anybody who would ring.
+    fn mind_share(&self) {
+        if !has_budget_remaining() {
+            self.bells.ring(Bells::TRAFFIC);
+        }
     }
 
     /// Ends all calls without a word, also those to come, but for those that were answered.
     fn close(&self) {
+        // Before anybody is told, so that nobody calls by it again.
+        self.grip.kill();
         let mut pump = self.pump().take();
-        // What came in by hand may not have been looked at yet.
-        pump.as_mut().and_then(|pump| pump.receive(self));
+        // What came in by hand may not have been looked at yet; but not what has just panicked.
+        pump.as_mut().filter(|_| !std::thread::panicking()).and_then(|pump| pump.receive(self));
         self.tell_all();
         let mut state = self.lock();
         let over = std::mem::replace(&mut *state, State { closed: true, ..State::default() });
@@ -409,7 +418,7 @@ impl Pump {
     /// Hands over what is to go out, and moves bytes in both directions; true if the connection has ended.
     fn send(&mut self, outbox: &Outbox) -> bool {
         let send = || {
-            while self.hand_over(outbox) {}
+            while !self.over && self.hand_over(outbox) {}
             let traffic = !self.over && outbox.bells.heard(Bells::TRAFFIC);
             traffic && self.traffic.poll_unpin(&mut Context::from_waker(&self.on_traffic)).is_ready()
         };
@@ -471,22 +480,18 @@ impl Pumping {
         *outbox.pump() = Some(Pump { connection, traffic, on_traffic, on_answer, flying, landed, granted, over: false });
         Pumping(outbox)
     }
-}
 
-/// A runtime of many threads wakes a worker that sleeps for each task that becomes ready while another is. On the same processor
-/// that worker runs at once, finds that one task, and sleeps before the next is ready.
-///
-/// So of more than a few who were answered together one is told first, and the rest at the next turn: a batch would cost as many
-/// wakes as it has answers. In the turn between, the worker is awake and takes the pump, or finds the rest. The turn itself costs a
-/// wake, so two gain nothing by it.
-///
-/// And whose release was answered together with a grant is told once whoever has the lock now has run, and has sent what it had to
-/// send: others may wait for that. An ask is answered at once, since it may be the holder's own.
-impl Future for Pumping {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let outbox = &*self.get_mut().0;
+    /// A runtime of many threads wakes a worker that sleeps for each task that becomes ready while another is. On the same processor
+    /// that worker runs at once, finds that one task, and sleeps before the next is ready.
+    ///
+    /// So of more than a few who were answered together one is told first, and the rest at the next turn: a batch would cost as many
+    /// wakes as it has answers. In the turn between, the worker is awake and takes the pump, or finds the rest. The turn itself costs a
+    /// wake, so two gain nothing by it.
+    ///
+    /// And whose release was answered together with a grant is told once whoever has the lock now has run, and has sent what it had to
+    /// send: others may wait for that. An ask is answered at once, since it may be the holder's own.
+    fn work(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let outbox = &*self.0;
         outbox.bells.task.register(cx.waker());
         let mut pump = outbox.pump();
         let Some(pump) = &mut *pump else { return Poll::Ready(()) };
@@ -524,6 +529,19 @@ impl Future for Pumping {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+impl Future for Pumping {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let pumping = self.get_mut();
+        let work = pumping.work(cx);
+        if work.is_pending() {
+            pumping.0.mind_share();
+        }
+        work
     }
 }
 
@@ -727,6 +745,7 @@ pub(super) mod tests {
         outbox.bells.set(Bells::TRAFFIC);
         assert!(pump.poll_unpin(&mut Context::from_waker(&noop_waker())).is_ready());
         drop(pump);
+        assert!(outbox.grip.is_dead(), "or it would be called by again");
         assert!(lone.await.is_err());
     }
 
@@ -763,19 +782,25 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_by_hand_of_a_task_that_has_had_its_share_wakes_the_pump() {
-        let (outbox, mut pump, _, _server) = outbox_that(true).await;
-        let woken = at_rest(&outbox, &mut pump);
-        poll_fn(|cx| {
-            while let Poll::Ready(share) = coop::poll_proceed(cx) {
-                share.made_progress();
-            }
-            drop(post(&outbox, "LONE"));
-            Poll::Ready(())
-        })
-        .await;
-        assert!(woken.0.load(Ordering::Relaxed));
-        assert!(outbox.bells.heard(Bells::TRAFFIC), "bytes may wait");
+    async fn the_pump_goes_on_where_the_task_that_moves_bytes_has_had_its_share() {
+        for by_hand in [true, false] {
+            let (outbox, mut pump, _, _server) = outbox_that(by_hand).await;
+            let woken = at_rest(&outbox, &mut pump);
+            poll_fn(|cx| {
+                while let Poll::Ready(share) = coop::poll_proceed(cx) {
+                    share.made_progress();
+                }
+                drop(post(&outbox, "LONE"));
+                assert!(woken.0.swap(false, Ordering::Relaxed));
+                if !by_hand {
+                    let _ = pump.poll_unpin(&mut Context::from_waker(&Waker::from(woken.clone())));
+                    assert!(woken.0.load(Ordering::Relaxed));
+                }
+                Poll::Ready(())
+            })
+            .await;
+            assert!(outbox.bells.heard(Bells::TRAFFIC), "bytes may wait");
+        }
     }
 
     #[tokio::test]
