@@ -704,19 +704,25 @@ pub(super) mod tests {
         }
     }
 
+    /// Who is woken in place of the pump's task.
+    fn in_its_place(outbox: &Outbox) -> Arc<Woken> {
+        let woken = Arc::new(Woken::default());
+        outbox.bells.task.register(&Waker::from(woken.clone()));
+        woken
+    }
+
     #[tokio::test]
     async fn what_comes_in_by_hand_is_left_to_the_pump() {
         for ends in [false, true] {
             let (outbox, mut pump, _, mut server) = outbox_that(true).await;
             let lone = post(&outbox, "LONE");
             poll(&mut pump);
-            let woken = Arc::new(Woken::default());
             if ends {
                 drop(server);
             } else {
                 server.write_all(b"+OK\r\n").await.unwrap();
             }
-            outbox.bells.task.register(&Waker::from(woken.clone()));
+            let woken = in_its_place(&outbox);
             // The other side has rung, and its waker is gone.
             outbox.bells.set(Bells::TRAFFIC);
             let _release = post_urgently(&outbox, "RELEASE");
@@ -738,8 +744,7 @@ pub(super) mod tests {
             std::process::abort()
         });
         let mut pump = Pumping::new(outbox.clone(), connection, (panics.boxed(), Arc::default()));
-        let woken = Arc::new(Woken::default());
-        outbox.bells.task.register(&Waker::from(woken.clone()));
+        let woken = in_its_place(&outbox);
         let lone = post(&outbox, "LONE");
         assert!(woken.0.load(Ordering::Relaxed));
         outbox.bells.set(Bells::TRAFFIC);
@@ -773,19 +778,12 @@ pub(super) mod tests {
         assert_eq!(sent(&mut server), "*1\r\n$1\r\nD\r\n*1\r\n$1\r\nE\r\n");
     }
 
-    /// A pump at rest, and who is woken if it is to go on.
-    fn at_rest(outbox: &Outbox, pump: &mut Pumping) -> Arc<Woken> {
-        poll(pump);
-        let woken = Arc::new(Woken::default());
-        outbox.bells.task.register(&Waker::from(woken.clone()));
-        woken
-    }
-
     #[tokio::test]
     async fn the_pump_goes_on_where_the_task_that_moves_bytes_has_had_its_share() {
         for by_hand in [true, false] {
             let (outbox, mut pump, _, _server) = outbox_that(by_hand).await;
-            let woken = at_rest(&outbox, &mut pump);
+            poll(&mut pump);
+            let woken = in_its_place(&outbox);
             poll_fn(|cx| {
                 while let Poll::Ready(share) = coop::poll_proceed(cx) {
                     share.made_progress();
@@ -813,8 +811,7 @@ pub(super) mod tests {
             tokio::task::yield_now().await;
             poll(&mut pump);
         }
-        let woken = Arc::new(Woken::default());
-        outbox.bells.task.register(&Waker::from(woken.clone()));
+        let woken = in_its_place(&outbox);
         let _ask = post(&outbox, "ASK");
         assert!(sent(&mut server).ends_with("ASK\r\n"));
         assert_eq!(told(&mut release), 0);
@@ -826,11 +823,10 @@ pub(super) mod tests {
     #[tokio::test]
     async fn a_grant_that_comes_in_by_hand_is_not_taken_for_a_later_one() {
         let (outbox, mut pump, _, mut server) = outbox_that(true).await;
-        at_rest(&outbox, &mut pump);
+        poll(&mut pump);
         server.write_all(GRANT.as_bytes()).await.unwrap();
         // That has rung, and its waker is gone.
-        let woken = Arc::new(Woken::default());
-        outbox.bells.task.register(&Waker::from(woken.clone()));
+        let woken = in_its_place(&outbox);
         let _lone = post(&outbox, "LONE");
         assert!(woken.0.load(Ordering::Relaxed));
         poll(&mut pump);
